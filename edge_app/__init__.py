@@ -1,0 +1,1 @@
+"""The device: command line, camera loop, teaching by showing. Never imports torch."""

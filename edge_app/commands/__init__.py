@@ -1,0 +1,1 @@
+"""One module a command; `sightline.edge_app.cli` loads each when it is called."""

@@ -1,0 +1,1 @@
+"""The workstation: data, training, ONNX, quantization, gate, report. Needs `pip install sightline[export]`."""

@@ -1,0 +1,1 @@
+"""What a device needs to recognise and look up: no torch, no server, no network."""

@@ -1,0 +1,1 @@
+"""The gallery: SQLite as the truth, an hnswlib graph as a cache."""
