@@ -27,9 +27,7 @@ class Normalize(nn.Module):
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(std).view(1, 3, 1, 1)), persistent=False)
-        self.register_buffer(
-            "shift", (torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1), persistent=False
-        )
+        self.register_buffer("shift", (torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
         self.scale: Tensor
         self.shift: Tensor
 
@@ -105,9 +103,7 @@ def build_model(name: str, classes: int, dim: int = 256) -> RecognitionModel:
         UnknownArchitectureError: There is no such architecture.
     """
     if name not in ARCHITECTURES:
-        raise UnknownArchitectureError(
-            f"unknown architecture '{name}': choose one of {', '.join(ARCHITECTURES)}"
-        )
+        raise UnknownArchitectureError(f"unknown architecture '{name}': choose one of {', '.join(ARCHITECTURES)}")
     return RecognitionModel(ARCHITECTURES[name], classes, dim)
 
 

@@ -53,7 +53,7 @@ def _feature_blocks(net: nn.Module) -> Sequence[nn.Module]:
 def _resnet_blocks(net: nn.Module) -> Sequence[nn.Module]:
     stem = nn.ModuleList([net.conv1, net.bn1])  # type: ignore[list-item]
     stages = (net.layer1, net.layer2, net.layer3, net.layer4)
-    return [stem, *(block for stage in stages for block in stage)]  # type: ignore[union-attr,misc]
+    return [stem, *(block for stage in stages for block in stage)]  # type: ignore[union-attr]
 
 
 ARCHITECTURES: dict[str, Architecture] = {

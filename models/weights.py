@@ -70,27 +70,19 @@ def _download(model: RecognitionModel) -> Mapping[str, Tensor]:
             f"or give the file with --weights FILE, or start from --weights none"
         ) from error
     except RuntimeError as error:
-        raise WeightsError(
-            f"the download of {entry.url} is damaged ({error}): delete it and try again"
-        ) from error
+        raise WeightsError(f"the download of {entry.url} is damaged ({error}): delete it and try again") from error
     return state
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        raise WeightsError(
-            f"weights '{path}' do not exist: expected a torchvision state dict, 'imagenet' or 'none'"
-        )
+        raise WeightsError(f"weights '{path}' do not exist: expected a torchvision state dict, 'imagenet' or 'none'")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise WeightsError(
-            f"weights '{path}' cannot be read: expected a file of tensors saved by torch"
-        ) from error
+        raise WeightsError(f"weights '{path}' cannot be read: expected a file of tensors saved by torch") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(
-            f"weights '{path}' hold no state dict: expected tensors by torchvision's key names"
-        )
+        raise WeightsError(f"weights '{path}' hold no state dict: expected tensors by torchvision's key names")
     return state
 
 
@@ -109,9 +101,7 @@ def _fill(model: RecognitionModel, state: Mapping[str, Tensor], source: str) -> 
     model.trunk.load_state_dict({key: given[key] for key in fitting}, strict=False)
     missing = tuple(sorted(set(wanted) - fitting))
     head_loaded = _fill_head(model, head)
-    return LoadedWeights(
-        source, head_loaded, missing, _note(source, head_loaded, head, model.classes, missing)
-    )
+    return LoadedWeights(source, head_loaded, missing, _note(source, head_loaded, head, model.classes, missing))
 
 
 def _fill_head(model: RecognitionModel, head: Mapping[str, Tensor]) -> bool:
@@ -121,9 +111,7 @@ def _fill_head(model: RecognitionModel, head: Mapping[str, Tensor]) -> bool:
     return bool(own) and set(fitting) == set(own)
 
 
-def _note(
-    source: str, head_loaded: bool, head: Mapping[str, Tensor], classes: int, missing: tuple[str, ...]
-) -> str:
+def _note(source: str, head_loaded: bool, head: Mapping[str, Tensor], classes: int, missing: tuple[str, ...]) -> str:
     parts = [f"weights {source}"]
     if not head_loaded:
         outputs = [len(value) for key, value in head.items() if key.endswith("bias")]

@@ -28,9 +28,7 @@ class LabelledImage:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read_dataset(
-    data: str | Path, label_column: str = "label", file_column: str = "file"
-) -> list[LabelledImage]:
+def read_dataset(data: str | Path, label_column: str = "label", file_column: str = "file") -> list[LabelledImage]:
     """List the labelled photos of a folder of class folders or of a CSV file.
 
     Args:
@@ -80,9 +78,7 @@ def read_labels(path: str | Path) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"labels '{path}' cannot be read: expected a text file, one name a line ({error})"
-        ) from error
+        raise InputError(f"labels '{path}' cannot be read: expected a text file, one name a line ({error})") from error
     labels = [line.strip() for line in lines if line.strip()]
     if not labels:
         raise InputError(f"labels '{path}' is empty: expected one name a line")
@@ -114,9 +110,7 @@ def match_labels(images: Sequence[LabelledImage], labels: Sequence[str]) -> list
 
 def _from_folder(folder: Path) -> list[LabelledImage]:
     try:
-        classes = sorted(
-            entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-        )
+        classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
         raise InputError(f"data '{folder}' cannot be listed: {error.strerror}") from error
     return [LabelledImage(path, entry.name) for entry in classes for path in _images_below(entry)]
@@ -137,25 +131,19 @@ def _from_csv(path: Path, label_column: str, file_column: str) -> list[LabelledI
             columns = reader.fieldnames or []
             for wanted, option in ((file_column, ""), (label_column, "; name another with --label-column")):
                 if wanted not in columns:
-                    raise InputError(
-                        f"'{path}' has no column '{wanted}', only {', '.join(columns) or 'none'}{option}"
-                    )
+                    raise InputError(f"'{path}' has no column '{wanted}', only {', '.join(columns) or 'none'}{option}")
             return [_from_row(row, path.parent, label_column, file_column, reader.line_num) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"'{path}' cannot be read as a CSV file: {error}") from error
 
 
-def _from_row(
-    row: dict[str, str], folder: Path, label_column: str, file_column: str, line: int
-) -> LabelledImage:
+def _from_row(row: dict[str, str], folder: Path, label_column: str, file_column: str, line: int) -> LabelledImage:
     file, label = row.get(file_column), row.get(label_column)
     if not file or not label or not label.strip():
         raise InputError(
             f"line {line} of the CSV lacks its {'label' if file else 'file'}: fill it in or delete the row"
         )
     rest = {
-        key: value
-        for key, value in row.items()
-        if key not in (file_column, label_column) and isinstance(value, str)
+        key: value for key, value in row.items() if key not in (file_column, label_column) and isinstance(value, str)
     }
     return LabelledImage(folder / file, label.strip(), rest)

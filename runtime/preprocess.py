@@ -11,7 +11,7 @@ where INTER_AREA in one step costs 2.4 ms and INTER_LINEAR alone aliases.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 import cv2  # noqa: E402  (after the limit is set)
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}
-)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm"})
 
 Image: TypeAlias = NDArray[np.uint8]
 
@@ -181,14 +179,9 @@ def _may_be_transparent(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and bool(data[20] & 0x10)
 
 
-def _on_white(flat: Image, full: object) -> Image:
-    if (
-        not isinstance(full, np.ndarray)
-        or full.ndim != 3
-        or full.shape[2] != 4
-        or full.shape[:2] != flat.shape[:2]
-    ):
-        return flat
+def _on_white(flat: NDArray[Any], full: object) -> Image:
+    if not isinstance(full, np.ndarray) or full.ndim != 3 or full.shape[2] != 4 or full.shape[:2] != flat.shape[:2]:
+        return flat.astype(np.uint8, copy=False)
     alpha = full[..., 3:].astype(np.uint32) * 255 // np.iinfo(full.dtype).max
     mixed = (flat * alpha + 255 * (255 - alpha) + 127) // 255
     return mixed.astype(np.uint8)

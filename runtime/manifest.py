@@ -1,0 +1,186 @@
+"""What a bundle says of itself: `manifest.json` as frozen dataclasses, checked when it is read.
+
+The manifest names every other file of the bundle with its size and SHA-256, and itself by `bundle_id`: the
+SHA-256 of the manifest's own bytes with that field blanked. So one changed byte anywhere is found.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from .errors import BundleError
+from .preprocess import InputSpec
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 16_000_000
+_BLANK_ID = "0" * 64
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*){0,3}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of the bundle: its SHA-256 in hexadecimal and its size."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One form of the model.
+
+    Attributes:
+        name: How it is asked for, e.g. "int8".
+        precision: "fp32", "fp16" or "int8".
+        target: The machines it is for: "any", "portable", "x86-vnni", "arm64" or "cuda".
+        file: Its ONNX file inside the bundle.
+        sha256: Of that file.
+        bytes: Of that file.
+        top1: Share of evaluation images answered rightly, 0 to 1.
+        agreement: Share of evaluation images whose first answer is fp32's, 0 to 1.
+        latency_ms: Median time of one inference at batch 1 on the exporting machine.
+    """
+
+    name: str
+    precision: str
+    target: str
+    file: str
+    sha256: str
+    bytes: int
+    top1: float | None = None
+    agreement: float | None = None
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The embedding's width, and the id of the space it lives in: galleries keep to one `model_id`."""
+
+    dim: int
+    model_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPolicy:
+    """When an answer counts as known.
+
+    Attributes:
+        temperature: Divides the logits before the softmax.
+        min_probability: Below it the classifier's first answer is unknown.
+        min_similarity: Below it a gallery match says nothing, cosine.
+        target_false_accept_rate: What the thresholds aim at, 0 to 1.
+        false_accept_rate: Measured share of unknown items that the classifier would accept, or None.
+        false_reject_rate: Measured share of known items that it would reject, or None.
+        gallery_false_accept_rate: The same for `min_similarity`.
+        gallery_false_reject_rate: The same for `min_similarity`.
+        images: How many images were measured.
+        method: How it was measured, in words.
+    """
+
+    temperature: float = 1.0
+    min_probability: float = 0.5
+    min_similarity: float = 0.7
+    target_false_accept_rate: float = 0.05
+    false_accept_rate: float | None = None
+    false_reject_rate: float | None = None
+    gallery_false_accept_rate: float | None = None
+    gallery_false_reject_rate: float | None = None
+    images: int = 0
+    method: str = "not calibrated"
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """Whether the quantized variant may be the default.
+
+    Attributes:
+        passed: Whether every limit was kept.
+        default_variant: The variant that the gate chose.
+        reasons: Why, one sentence each.
+        max_drop: The largest loss of top-1 allowed, points.
+        drop: The measured loss of top-1, points; None where it was not measured.
+        images: How many images were measured.
+    """
+
+    passed: bool
+    default_variant: str
+    reasons: tuple[str, ...] = ()
+    max_drop: float | None = None
+    drop: float | None = None
+    images: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything a device needs to know of a bundle before it opens another file of it."""
+
+    arch: str
+    labels: tuple[str, ...]
+    input: InputSpec
+    embedding: Embedding
+    variants: tuple[Variant, ...]
+    default_variant: str
+    files: dict[str, FileEntry]
+    decision: DecisionPolicy = DecisionPolicy()
+    gate: GateResult | None = None
+    task: str = "single-label"
+    training: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    tool_versions: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+    bundle_id: str = _BLANK_ID
+
+    def __post_init__(self) -> None:
+        unsafe = next((name for name in self.files if not _SAFE_NAME.fullmatch(name)), None)
+        if unsafe is not None:
+            raise ValueError(f"the file name {unsafe!r} is not allowed in a bundle")
+        if self.default_variant not in {variant.name for variant in self.variants}:
+            raise ValueError(f"its default variant {self.default_variant!r} is none of its variants")
+        for variant in self.variants:
+            if variant.file not in self.files:
+                raise ValueError(f"its file list lacks {variant.file!r} of variant {variant.name!r}")
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise ValueError("its labels are empty or name one twice")
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Write a manifest as JSON bytes, with its `bundle_id` computed from them."""
+    blank = _json(replace(manifest, bundle_id=_BLANK_ID))
+    return _json(replace(manifest, bundle_id=hashlib.sha256(blank).hexdigest()))
+
+
+def decode_manifest(data: bytes, name: str) -> Manifest:
+    """Read and check a manifest.
+
+    Args:
+        data: The bytes of manifest.json.
+        name: What messages call the bundle.
+
+    Raises:
+        BundleError: It is damaged, of a newer schema, or says something impossible.
+    """
+    try:
+        version = msgspec.json.decode(data, type=_Version).schema_version
+        if version > SCHEMA_VERSION:
+            raise BundleError(
+                f"bundle '{name}' has schema {version}, this program reads up to {SCHEMA_VERSION}: update Sightline"
+            )
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, ValueError, UnicodeDecodeError) as error:
+        raise BundleError(f"bundle '{name}': {MANIFEST_NAME} is damaged or incomplete ({error})") from error
+    blank = data.replace(manifest.bundle_id.encode(), _BLANK_ID.encode(), 1)
+    if hashlib.sha256(blank).hexdigest() != manifest.bundle_id:
+        raise BundleError(f"bundle '{name}': {MANIFEST_NAME} was changed after export: copy the bundle again")
+    return manifest
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def _json(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n"

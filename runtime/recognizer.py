@@ -1,0 +1,141 @@
+"""Frames in, answers out: preprocessing, one session, the classifier, the gallery and the decision."""
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle import Bundle
+from .errors import GalleryError
+from .preprocess import Image, prepare_batch
+from .recognition import Candidate, Latency, Match, Recognition, decide, softmax
+from .session import ProviderReport, open_session
+
+_TOP = 5
+
+
+class Lookup(Protocol):
+    """What a recognizer needs of a gallery."""
+
+    @property
+    def model_id(self) -> str:
+        """The embedding space of its entries."""
+
+    def match(self, embedding: NDArray[np.float32], k: int) -> tuple[Match, ...]:
+        """The nearest entries to one embedding, most similar first."""
+
+
+class Recognizer:
+    """A bundle made ready to answer.
+
+    Safe to use from several threads: ONNX Runtime's sessions are, and nothing else is shared.
+
+    Attributes:
+        bundle: What it was made from.
+        variant: The variant it runs.
+        provider: What runs it and why.
+    """
+
+    def __init__(
+        self, bundle: Bundle, provider: str = "auto", variant: str = "auto", threads: int | None = None
+    ) -> None:
+        """Open the model.
+
+        Args:
+            bundle: A loaded bundle.
+            provider: "auto", or a provider that must be obtained; see `session.PROVIDERS`.
+            variant: "auto" (the default that the bundle's gate chose) or a variant's name.
+            threads: Threads within an operator; None takes the cores this process may use.
+
+        Raises:
+            BundleError: The variant does not exist or cannot be opened.
+            ProviderError: The provider is not to be had.
+        """
+        self.bundle = bundle
+        self.variant = bundle.variant(variant)
+        self._session = open_session(bundle.read(self.variant.file), provider, threads)
+
+    @property
+    def model_id(self) -> str:
+        """The embedding space of its answers."""
+        return self.bundle.model_id
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classifier's outputs, in order."""
+        return self.bundle.labels
+
+    @property
+    def provider(self) -> ProviderReport:
+        """What runs the model and why."""
+        return self._session.provider
+
+    @property
+    def threads(self) -> int:
+        """Threads within an operator."""
+        return self._session.threads
+
+    def recognize(self, frame_bgr: Image, gallery: Lookup | None = None, k: int = 5) -> Recognition:
+        """Answer one frame.
+
+        Args:
+            frame_bgr: uint8, shape (height, width, 3), BGR as OpenCV gives it.
+            gallery: Where to look it up; None asks the classifier alone.
+            k: How many matches to give at most.
+
+        Raises:
+            InputError: The array is no frame.
+            GalleryError: The gallery holds embeddings of another model.
+        """
+        return self.recognize_batch([frame_bgr], gallery, k)[0]
+
+    def recognize_batch(
+        self, frames_bgr: Sequence[Image], gallery: Lookup | None = None, k: int = 5
+    ) -> list[Recognition]:
+        """Answer several frames in one pass; see `recognize`."""
+        if not frames_bgr:
+            return []
+        self._check_gallery(gallery)
+        start = perf_counter()
+        images = prepare_batch(list(frames_bgr), self.bundle.input_spec)
+        prepared = perf_counter()
+        logits, embeddings = self._session.run(images)
+        inferred = perf_counter()
+        shares = (prepared - start) * 1e3 / len(images), (inferred - prepared) * 1e3 / len(images)
+        return [self._answer(logits[row], embeddings[row], gallery, k, *shares) for row in range(len(images))]
+
+    def embed(self, frames_bgr: Sequence[Image]) -> NDArray[np.float32]:
+        """Embed frames: float32, shape (frames, dim), unit length."""
+        return self.run(prepare_batch(list(frames_bgr), self.bundle.input_spec))[1]
+
+    def run(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run prepared images, uint8 (batch, height, width, 3) RGB; see `Session.run`."""
+        return self._session.run(images)
+
+    def _answer(
+        self,
+        logits: NDArray[np.float32],
+        embedding: NDArray[np.float32],
+        gallery: Lookup | None,
+        k: int,
+        preprocess_ms: float,
+        inference_ms: float,
+    ) -> Recognition:
+        start = perf_counter()
+        policy = self.bundle.manifest.decision
+        probabilities = softmax(logits, policy.temperature)
+        order = np.argsort(-probabilities, kind="stable")[:_TOP]
+        top = tuple(Candidate(self.labels[index], float(probabilities[index])) for index in order)
+        matches = gallery.match(embedding, k) if gallery is not None else ()
+        decision = decide(top, matches, policy)
+        latency = Latency(preprocess_ms, inference_ms, (perf_counter() - start) * 1e3)
+        return Recognition(decision, top, matches, probabilities, embedding, latency)
+
+    def _check_gallery(self, gallery: Lookup | None) -> None:
+        if gallery is not None and gallery.model_id != self.model_id:
+            raise GalleryError(
+                f"the gallery holds embeddings of model {gallery.model_id}, this bundle makes {self.model_id}: "
+                f"build it anew with 'sightline gallery build --bundle {self.bundle.path}'"
+            )

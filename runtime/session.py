@@ -1,0 +1,148 @@
+"""ONNX Runtime the way a device needs it: no telemetry, no spinning, as many threads as there are cores.
+
+A provider that was asked for and not obtained is an error; "auto" says what it tried, what it got and why.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+# ONNX Runtime 1.31 writes a device id and an event database below the home directory and uploads it, unless
+# this is set before its import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime as ort
+
+from .errors import BundleError, InputError, ProviderError
+from .preprocess import Image
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+}
+# What "auto" tries before the CPU. The others need a model made for them and are asked for by name.
+_AUTO = ("cuda",)
+_MOST_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderReport:
+    """Which provider runs the model and why.
+
+    Attributes:
+        requested: What was asked for, e.g. "auto".
+        obtained: What runs it, e.g. "cpu".
+        reason: One sentence for a person.
+    """
+
+    requested: str
+    obtained: str
+    reason: str
+
+
+class Session:
+    """One model in ONNX Runtime.
+
+    Attributes:
+        provider: What runs it and why.
+        threads: Threads within an operator.
+    """
+
+    def __init__(self, session: ort.InferenceSession, provider: ProviderReport, threads: int) -> None:
+        self._session = session
+        self.provider = provider
+        self.threads = threads
+
+    def run(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run a batch.
+
+        Args:
+            images: uint8, shape (batch, height, width, 3), RGB.
+
+        Returns:
+            Logits float32 (batch, classes) and embeddings float32 (batch, dim) of unit length.
+        """
+        logits, embedding = self._session.run(["logits", "embedding"], {"image": images})
+        return logits, embedding
+
+
+def open_session(model: bytes, provider: str = "auto", threads: int | None = None) -> Session:
+    """Open a model.
+
+    Args:
+        model: The bytes of an ONNX file with input `image` and outputs `logits` and `embedding`.
+        provider: A key of `PROVIDERS`, or "auto".
+        threads: Threads within an operator; None takes the cores this process may use, four at most.
+
+    Raises:
+        InputError: `provider` or `threads` is none that exists.
+        ProviderError: The provider asked for is not to be had.
+        BundleError: The file is no such model.
+    """
+    if provider != "auto" and provider not in PROVIDERS:
+        raise InputError(f"unknown provider '{provider}': choose auto or one of {', '.join(PROVIDERS)}")
+    if threads is not None and not 1 <= threads <= 256:
+        raise InputError(f"threads must lie in 1 to 256, not {threads}")
+    count = threads or usable_cores()
+    tried: list[str] = []
+    for candidate in _AUTO if provider == "auto" else (provider,):
+        session, refusal = _try_provider(model, candidate, count)
+        if session is not None:
+            return Session(session, ProviderReport(provider, candidate, f"{candidate} was obtained"), count)
+        tried.append(f"{candidate}: {refusal}")
+    if provider != "auto":
+        raise ProviderError(f"provider '{provider}' is not to be had ({refusal}): install it or use --provider auto")
+    reason = f"cpu, after trying {'; '.join(tried)}"
+    return Session(_open(model, "cpu", count), ProviderReport(provider, "cpu", reason), count)
+
+
+def usable_cores() -> int:
+    """Count the cores this process may use, by affinity and cgroup quota; at most four, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(cores, _MOST_THREADS, quota if quota else cores))
+
+
+def _cgroup_quota() -> int | None:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        return None if quota == "max" else max(1, round(int(quota) / int(period)))
+    except (OSError, ValueError):
+        return None
+
+
+def _try_provider(model: bytes, name: str, threads: int) -> tuple[ort.InferenceSession | None, str]:
+    if PROVIDERS[name] not in ort.get_available_providers():
+        return None, "this ONNX Runtime was built without it"
+    session = _open(model, name, threads)
+    # ONNX Runtime falls back to the CPU with only a log line.
+    if session.get_providers()[0] != PROVIDERS[name]:
+        return None, "ONNX Runtime could not start it (driver or library missing)"
+    return session, ""
+
+
+def _open(model: bytes, name: str, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # Spinning threads burn whole cores between the frames of a camera for 0.05 ms a frame.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], PROVIDERS["cpu"]]
+    try:
+        session = ort.InferenceSession(model, options, providers=providers)
+    except (RuntimeError, ValueError) as error:
+        raise BundleError(f"ONNX Runtime cannot open the model: {str(error).splitlines()[0]}") from error
+    names = [value.name for value in session.get_inputs()], [value.name for value in session.get_outputs()]
+    if names[0] != ["image"] or not {"logits", "embedding"} <= set(names[1]):
+        raise BundleError(f"the model has inputs {names[0]} and outputs {names[1]}: expected image, logits, embedding")
+    return session
