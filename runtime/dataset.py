@@ -53,15 +53,13 @@ def read_dataset(data: str | Path, label_column: str = "label", file_column: str
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Expand files and folders to picture files, folders recursively and in order.
+    """Expand files and folders to picture files, folders recursively and in order; a file is kept unseen.
 
     Raises:
-        InputError: A path does not exist, or a folder holds no picture.
+        InputError: A folder holds no picture.
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        if not path.exists():
-            raise InputError(f"'{path}' does not exist: expected an image file or a folder of images")
         inside = _images_below(path) if path.is_dir() else [path]
         if not inside:
             raise InputError(f"folder '{path}' holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")

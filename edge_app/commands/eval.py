@@ -1,0 +1,101 @@
+"""`sightline eval`: measure a bundle on labelled photos."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import click
+from sightline.runtime import Bundle, Gallery, InputError, Recognition, Recognizer, read_image
+from sightline.runtime.dataset import LabelledImage, match_labels, read_dataset
+from sightline.runtime.evaluation import Evaluation, Retrieval, evaluate_answers
+
+from ..console import ConsoleReporter, print_json, print_table
+from ..options import device_options
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("data")
+@click.option("--label-column", default="label", show_default=True, help="CSV column with the label or its index.")
+@click.option("--gallery", metavar="GALLERY", help="Measure look-up in this gallery, and decide with it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@device_options
+def command(
+    bundle: str,
+    data: str,
+    label_column: str,
+    gallery: str | None,
+    as_json: bool,
+    provider: str,
+    variant: str,
+    threads: int | None,
+) -> int:
+    """Measure BUNDLE on DATA, a folder of class folders or a CSV file.
+
+    Labels that neither the model nor the gallery knows count as unknown items. Without --gallery, retrieval
+    asks each image against all others of DATA.
+
+    \b
+    Example:
+      sightline eval kiosk.bundle photos/ --json
+      sightline eval kiosk.bundle val.csv --label-column class_name --gallery shop.gallery
+    """
+    loaded = Bundle.load(bundle)
+    images = match_labels(read_dataset(data, label_column), loaded.labels)
+    recognizer = Recognizer(loaded, provider, variant, threads)
+    lookup = Gallery.open(gallery, model=recognizer.model_id, create=False) if gallery else None
+    with lookup or nullcontext():
+        kept, answers = _answer(recognizer, images, lookup)
+        if not answers:
+            raise InputError(f"none of the {len(images)} images of '{data}' could be read")
+        known = set(lookup.labels()) if lookup else None
+    labels = [image.label for image in kept]
+    result = evaluate_answers(answers, labels, loaded.labels, known, loaded.bundle_id, recognizer.variant.name)
+    print_json(result) if as_json else _print(result)
+    return 1 if len(kept) < len(images) else 0
+
+
+def _answer(
+    recognizer: Recognizer, images: Sequence[LabelledImage], gallery: Gallery | None
+) -> tuple[list[LabelledImage], list[Recognition]]:
+    reporter = ConsoleReporter()
+    kept: list[LabelledImage] = []
+    answers: list[Recognition] = []
+    with reporter.task("evaluating", len(images)) as task:
+        for image in images:
+            try:
+                answers.append(recognizer.recognize(read_image(image.path), gallery))
+                kept.append(image)
+            except InputError as error:
+                reporter.warn(f"{error}; left out")
+            task.advance()
+    return kept, answers
+
+
+def _print(result: Evaluation) -> None:
+    retrieval, unknown, latency = result.retrieval, result.unknown, result.latency_ms
+    rows = [
+        ("images", str(result.images)),
+        ("top-1", _rate(result.top1)),
+        ("top-5", _rate(result.top5)),
+        ("recall@1", _rate(retrieval.recall_at_1 if retrieval else None) + _against(retrieval)),
+        ("recall@5", _rate(retrieval.recall_at_5 if retrieval else None) + _against(retrieval)),
+        ("known called unknown", _rate(unknown.false_reject_rate)),
+        ("known called another", _rate(unknown.wrong_rate)),
+        ("unknown given a label", f"{_rate(unknown.false_accept_rate)} of {unknown.unknown_images}"),
+        ("latency ms p50 / p95 / p99", f"{latency.p50:.1f} / {latency.p95:.1f} / {latency.p99:.1f}"),
+    ]
+    print_table(("variant " + result.variant, "value"), rows)
+    worst = sorted(result.per_class.items(), key=lambda item: item[1].f1)[:10]
+    click.echo()
+    print_table(
+        ("weakest classes", "images", "precision", "recall", "F1"),
+        [(label, one.images, one.precision, one.recall, one.f1) for label, one in worst],
+    )
+
+
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _against(retrieval: Retrieval | None) -> str:
+    return f"  ({retrieval.against}, {retrieval.images} images)" if retrieval else ""

@@ -1,0 +1,63 @@
+"""`sightline inspect`: what a bundle holds."""
+
+import click
+import msgspec
+from sightline.runtime import Bundle
+from sightline.runtime.manifest import Manifest
+
+from ..console import print_json, print_table
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as one JSON object.")
+def command(bundle: str, as_json: bool) -> None:
+    """Show what BUNDLE holds and what export measured of it.
+
+    \b
+    Example:
+      sightline inspect kiosk.bundle
+    """
+    manifest = Bundle.load(bundle).manifest
+    if as_json:
+        print_json(msgspec.to_builtins(manifest))
+    else:
+        _print(manifest)
+
+
+def _print(manifest: Manifest) -> None:
+    spec, decision = manifest.input, manifest.decision
+    print_table(
+        ("what", "value"),
+        [
+            ("bundle", manifest.bundle_id[:12]),
+            ("architecture", manifest.arch),
+            ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:6])}{' …' * (len(manifest.labels) > 6)}"),
+            ("input", f"{spec.width}x{spec.height} RGB, centre crop {spec.crop:g}"),
+            ("embedding", f"{manifest.embedding.dim} wide, model {manifest.embedding.model_id}"),
+            ("unknown below", f"probability {decision.min_probability:.2f}, similarity {decision.min_similarity:.2f}"),
+        ],
+    )
+    click.echo()
+    print_table(
+        ("variant", "precision", "for", "MB", "top-1", "agreement", "ms", ""),
+        [
+            (
+                one.name,
+                one.precision,
+                one.target,
+                f"{one.bytes / 1e6:.2f}",
+                _figure(one.top1),
+                _figure(one.agreement),
+                "-" if one.latency_ms is None else f"{one.latency_ms:.2f}",
+                "default" if one.name == manifest.default_variant else "",
+            )
+            for one in manifest.variants
+        ],
+    )
+    for reason in manifest.gate.reasons if manifest.gate else ():
+        click.echo(f"- {reason}")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

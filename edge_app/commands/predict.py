@@ -1,0 +1,93 @@
+"""`sightline predict`: recognise image files."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+from sightline.runtime import Bundle, InputError, Recognition, Recognizer, read_image
+from sightline.runtime.dataset import list_images
+
+from ..options import device_options
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("images", nargs=-1, required=True)
+@click.option("--gallery", metavar="GALLERY", help="Also look each image up in this gallery.")
+@click.option("-k", "k", default=5, show_default=True, type=click.IntRange(1, 1000), help="Matches an image.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@device_options
+def command(
+    bundle: str,
+    images: tuple[str, ...],
+    gallery: str | None,
+    k: int,
+    as_json: bool,
+    provider: str,
+    variant: str,
+    threads: int | None,
+) -> int:
+    """Recognise IMAGES (files or folders) with BUNDLE.
+
+    A file that cannot be read is named, the rest goes on, and the exit code is 1.
+
+    \b
+    Example:
+      sightline predict kiosk.bundle photo.jpg
+      sightline predict kiosk.bundle photos/ --gallery shop.gallery --json
+    """
+    files = list_images(images)
+    recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
+    failed = 0
+    with _open_gallery(gallery, recognizer.model_id) as lookup:
+        for file, answer in _answers(recognizer, files, lookup, k):
+            failed += isinstance(answer, InputError)
+            (_print_json if as_json else _print_line)(file, answer)
+    if failed:
+        click.echo(f"sightline: {failed} of {len(files)} images could not be read", err=True)
+    return 1 if failed else 0
+
+
+def _open_gallery(path: str | None, model_id: str) -> Any:
+    if path is None:
+        return nullcontext(None)
+    from sightline.runtime import Gallery
+
+    return Gallery.open(path, model=model_id, create=False)
+
+
+def _answers(
+    recognizer: Recognizer,
+    files: list[Path],
+    gallery: Any,
+    k: int,
+) -> Iterator[tuple[Path, Recognition | InputError]]:
+    for file in files:
+        try:
+            yield file, recognizer.recognize(read_image(file), gallery, k)
+        except InputError as error:
+            yield file, error
+
+
+def _print_json(file: Path, answer: Recognition | InputError) -> None:
+    import msgspec
+
+    fields = {"error": str(answer)} if isinstance(answer, InputError) else answer.to_dict()
+    click.echo(msgspec.json.encode({"image": str(file), **fields}).decode())
+
+
+def _print_line(file: Path, answer: Recognition | InputError) -> None:
+    if isinstance(answer, InputError):
+        click.echo(f"{answer}", err=True)
+        sys.stderr.flush()
+        return
+    decision = answer.decision
+    if decision.known:
+        said = f"{decision.label}  {decision.confidence:.0%} ({decision.decided_by})"
+    else:
+        said = f"unknown  (nearest: {answer.top[0].label} {answer.top[0].probability:.0%})"
+    nearest = ", ".join(f"#{match.id} {match.label} {match.similarity:.2f}" for match in answer.matches[:3])
+    click.echo(f"{file}: {said}" + (f"  gallery: {nearest}" if nearest else ""))

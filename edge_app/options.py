@@ -1,0 +1,19 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def device_options(command: Command) -> Command:
+    """Add --provider, --variant and --threads: what runs the model."""
+    for option in (
+        click.option("--threads", type=click.IntRange(1, 256), help="Threads within an operator [default: the cores]."),
+        click.option("--variant", default="auto", show_default=True, help="Model variant, e.g. int8 or fp32."),
+        click.option("--provider", default="auto", show_default=True, help="ONNX Runtime provider, e.g. cpu or cuda."),
+    ):
+        command = option(command)
+    return command

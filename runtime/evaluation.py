@@ -1,0 +1,224 @@
+"""Figures of a bundle on labelled photos: top-k, per class, retrieval, unknown, latency. numpy only.
+
+Images whose label neither the model nor the gallery knows count as unknown items: for them the right answer
+is "unknown", and they take no part in top-k.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .recognition import Recognition
+
+_RETRIEVAL_K = (1, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """Of one class: images, and precision, recall and F1 from 0 to 1 (0 where nothing was predicted)."""
+
+    images: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """Look-up by embedding.
+
+    Attributes:
+        recall_at_1: Share of images whose nearest entry has their label.
+        recall_at_5: Share with their label among the nearest five.
+        images: How many images were asked.
+        against: "gallery", or "leave-one-out" when each image was asked against all others.
+    """
+
+    recall_at_1: float
+    recall_at_5: float
+    images: int
+    against: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownFigures:
+    """How the decision treats known and unknown items.
+
+    Attributes:
+        known_images: Images of labels that the model or the gallery knows.
+        unknown_images: Images of other labels.
+        false_reject_rate: Share of known images called unknown.
+        false_accept_rate: Share of unknown images given a label; None without such images.
+        wrong_rate: Share of known images given another label.
+        auc: Area under the curve of confidence, known against unknown; None without unknown images.
+    """
+
+    known_images: int
+    unknown_images: int
+    false_reject_rate: float | None
+    false_accept_rate: float | None
+    wrong_rate: float | None
+    auc: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyFigures:
+    """Frame to answer, milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What `eval --json` prints; rates from 0 to 1."""
+
+    bundle_id: str
+    variant: str
+    images: int
+    top1: float | None
+    top5: float | None
+    per_class: dict[str, ClassFigures]
+    retrieval: Retrieval | None
+    unknown: UnknownFigures
+    latency_ms: LatencyFigures
+
+
+def top_k(probabilities: NDArray[np.float32], truth: NDArray[np.int64], k: int) -> float:
+    """Share of rows whose true class is among the k most probable.
+
+    Args:
+        probabilities: (images, classes), any increasing score.
+        truth: (images,), index of the true class.
+        k: How many answers count.
+    """
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((best == truth[:, None]).any(axis=1).mean())
+
+
+def per_class(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, ClassFigures]:
+    """Precision, recall and F1 of every label that occurs in the truth."""
+    said, true = np.asarray(predicted, object), np.asarray(truth, object)
+    return {label: _class_figures(said == label, true == label) for label in sorted(set(truth))}
+
+
+def leave_one_out(embeddings: NDArray[np.float32], labels: Sequence[str]) -> Retrieval | None:
+    """Ask each image against all others; images alone in their class take no part.
+
+    Args:
+        embeddings: float32 (images, dim), unit length.
+        labels: The label of each image.
+
+    Returns:
+        None where no class has two images.
+    """
+    names = np.asarray(labels, object)
+    asked = np.array([(names == name).sum() > 1 for name in names])
+    if not asked.any():
+        return None
+    similarity = embeddings @ embeddings.T
+    np.fill_diagonal(similarity, -np.inf)
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : max(_RETRIEVAL_K)]
+    hits = (names[nearest] == names[:, None])[asked]
+    return Retrieval(float(hits[:, 0].mean()), float(hits.any(axis=1).mean()), int(asked.sum()), "leave-one-out")
+
+
+def from_gallery(answers: Sequence[Recognition], labels: Sequence[str]) -> Retrieval:
+    """Score the gallery matches of answers that asked for five or more."""
+    found = [[match.label for match in answer.matches[: max(_RETRIEVAL_K)]] for answer in answers]
+    first = np.mean([label in near[:1] for near, label in zip(found, labels, strict=True)])
+    among = np.mean([label in near for near, label in zip(found, labels, strict=True)])
+    return Retrieval(float(first), float(among), len(labels), "gallery")
+
+
+def unknown_figures(answers: Sequence[Recognition], labels: Sequence[str], known: set[str]) -> UnknownFigures:
+    """Score the decisions: labels outside `known` ought to be unknown."""
+    is_known = np.array([label in known for label in labels], bool)
+    accepted = np.array([answer.decision.known for answer in answers], bool)
+    right = np.array([answer.decision.label == label for answer, label in zip(answers, labels, strict=True)], bool)
+    confidence = np.array([_confidence(answer) for answer in answers])
+    return UnknownFigures(
+        known_images=int(is_known.sum()),
+        unknown_images=int((~is_known).sum()),
+        false_reject_rate=_mean(~accepted[is_known]),
+        false_accept_rate=_mean(accepted[~is_known]),
+        wrong_rate=_mean((accepted & ~right)[is_known]),
+        auc=area_under_curve(confidence[is_known], confidence[~is_known]),
+    )
+
+
+def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float | None:
+    """The chance that a positive scores above a negative, ties half (Mann-Whitney U); None where one is empty."""
+    if not len(positive) or not len(negative):
+        return None
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, "left") + np.searchsorted(ordered, positive, "right")
+    return float(below.mean() / (2 * len(negative)))
+
+
+def latency_figures(answers: Sequence[Recognition]) -> LatencyFigures:
+    """Median and tails of frame to answer."""
+    p50, p95, p99 = np.percentile([answer.latency.total_ms for answer in answers], (50, 95, 99))
+    return LatencyFigures(round(float(p50), 3), round(float(p95), 3), round(float(p99), 3))
+
+
+def evaluate_answers(
+    answers: Sequence[Recognition],
+    labels: Sequence[str],
+    model_labels: Sequence[str],
+    gallery_labels: set[str] | None,
+    bundle_id: str,
+    variant: str,
+) -> Evaluation:
+    """Join the figures of one run.
+
+    Args:
+        answers: One answer an image; with a gallery, of five matches or more.
+        labels: The true label of each image.
+        model_labels: The classifier's labels, in order.
+        gallery_labels: The gallery's labels, or None without a gallery.
+        bundle_id: Of the bundle measured.
+        variant: Of the model measured.
+    """
+    index = {label: position for position, label in enumerate(model_labels)}
+    rows = [row for row, label in enumerate(labels) if label in index]
+    truth = [labels[row] for row in rows]
+    probabilities = np.stack([answers[row].probabilities for row in rows]) if rows else None
+    positions = np.array([index[label] for label in truth])
+    return Evaluation(
+        bundle_id=bundle_id,
+        variant=variant,
+        images=len(labels),
+        top1=None if probabilities is None else top_k(probabilities, positions, 1),
+        top5=None if probabilities is None else top_k(probabilities, positions, 5),
+        per_class=per_class([answers[row].top[0].label for row in rows], truth),
+        retrieval=_retrieval(answers, labels, gallery_labels),
+        unknown=unknown_figures(answers, labels, set(index) | (gallery_labels or set())),
+        latency_ms=latency_figures(answers),
+    )
+
+
+def _retrieval(
+    answers: Sequence[Recognition], labels: Sequence[str], gallery_labels: set[str] | None
+) -> Retrieval | None:
+    if gallery_labels is None:
+        return leave_one_out(np.stack([answer.embedding for answer in answers]), labels)
+    rows = [row for row, label in enumerate(labels) if label in gallery_labels]
+    return from_gallery([answers[row] for row in rows], [labels[row] for row in rows]) if rows else None
+
+
+def _class_figures(said: NDArray[np.bool_], true: NDArray[np.bool_]) -> ClassFigures:
+    hits, claims, images = int((said & true).sum()), int(said.sum()), int(true.sum())
+    return ClassFigures(images, hits / claims if claims else 0.0, hits / images, 2 * hits / (claims + images))
+
+
+def _confidence(answer: Recognition) -> float:
+    # Both scales are mapped to "how far above its own threshold" by taking the larger of the two scores.
+    return max(answer.top[0].probability, answer.matches[0].similarity if answer.matches else 0.0)
+
+
+def _mean(values: NDArray[np.bool_]) -> float | None:
+    return float(values.mean()) if len(values) else None
