@@ -1,0 +1,209 @@
+"""The shop's fruit and vegetables, each drawn anew from a random generator.
+
+Every function draws one item on a `Canvas`, standing on the line y = 0.94, with its colour, ripeness, shape
+and small marks chosen by the generator.
+"""
+
+import numpy as np
+
+from .brush import Canvas, Layer, as_layer, hsv, spline
+
+
+def _speckle(canvas: Canvas, rng: np.random.Generator, cells: int) -> Layer:
+    """Give smooth noise, mean 0, about -1 to 1, with the given number of cells across."""
+    grid = rng.normal(0, 0.5, (cells, cells)).astype(np.float32)
+    rows = np.clip(canvas.y[:, 0] * (cells - 1), 0, cells - 1.001)
+    low = rows.astype(int)
+    part = (rows - low)[:, None]
+    tall = grid[low] * (1 - part) + grid[low + 1] * part
+    part = part.T
+    return as_layer(tall[:, low] * (1 - part) + tall[:, low + 1] * part)
+
+
+def _leaf(canvas: Canvas, x: float, y: float, dx: float, dy: float, hue: float) -> None:
+    nx, ny = -dy * 0.32, dx * 0.32
+    middle = (x + dx * 0.5, y + dy * 0.5)
+    leaf = canvas.blob(
+        [(x, y), (middle[0] + nx, middle[1] + ny), (x + dx, y + dy), (middle[0] - nx, middle[1] - ny)]
+    )
+    canvas.paint(leaf, hsv(hue, 0.72, 0.52))
+    canvas.relief(leaf, 0.05, 0.15)
+    canvas.tint(canvas.band([(x, y), middle, (x + dx * 0.9, y + dy * 0.9)], 0.008), hsv(hue, 0.5, 0.7), 0.7)
+
+
+def apple(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw an apple: red, striped, green or yellow, with stem and sometimes a leaf."""
+    wide, lean = rng.uniform(0.34, 0.40), rng.uniform(-0.02, 0.02)
+    low, x = 0.94, 0.5
+    top = low - rng.uniform(0.62, 0.72)
+    outline = [
+        (x + lean, top + 0.07),
+        (x - wide * 0.5, top),
+        (x - wide * 0.95, top + 0.15),
+        (x - wide * 0.95, top + 0.36),
+        (x - wide * 0.62, low - 0.05),
+        (x - wide * 0.28, low),
+        (x, low - 0.02),
+        (x + wide * 0.28, low),
+        (x + wide * 0.62, low - 0.05),
+        (x + wide * 0.95, top + 0.36),
+        (x + wide * 0.95, top + 0.15),
+        (x + wide * 0.5, top),
+    ]
+    body = canvas.blob(outline)
+    skin, blush = _APPLES[rng.integers(len(_APPLES))]
+    shift = rng.uniform(-7, 7)
+    angle = np.arctan2(canvas.y - top - 0.06, canvas.x - x)
+    streak = np.sin(angle * rng.integers(18, 30) + 5 * _speckle(canvas, rng, 6))
+    share = np.clip(0.5 + 0.9 * _speckle(canvas, rng, 4) + 0.25 * streak, 0, 1)[..., None]
+    colour = share * np.asarray(hsv(skin[0] + shift, *skin[1:])) + (1 - share) * np.asarray(
+        hsv(blush[0] + shift, *blush[1:])
+    )
+    canvas.paint(body, colour)
+    for dot in rng.uniform((0.2, top + 0.1), (0.8, low - 0.1), (26, 2)):
+        canvas.tint(canvas.disc(dot[0], dot[1], 0.005), (0.75, 0.9, 0.95), 0.45)
+    canvas.relief(body, 0.36, 0.5, 40)
+    hollow = canvas.soft(canvas.disc(x + lean, top + 0.065, wide * 0.36, 0.035), 0.014)
+    canvas.shade(hollow, 0.5)
+    tip = (x + lean + rng.uniform(-0.08, 0.1), top - rng.uniform(0.04, 0.09))
+    stem = canvas.band([(x + lean, top + 0.075), (x + lean + 0.01, top), tip], 0.018, 0.02, 0.034)
+    canvas.paint(stem, hsv(28, 0.6, rng.uniform(0.25, 0.42)))
+    if rng.random() < 0.6:
+        side = rng.choice([-1, 1])
+        _leaf(canvas, x + lean, top + 0.03, side * rng.uniform(0.16, 0.24), -rng.uniform(0.02, 0.1), 100)
+
+
+_APPLES = (
+    ((2, 0.88, 0.80), (30, 0.72, 0.90)),
+    ((355, 0.90, 0.62), (5, 0.85, 0.78)),
+    ((88, 0.70, 0.74), (70, 0.60, 0.84)),
+    ((4, 0.85, 0.82), (52, 0.62, 0.90)),
+    ((50, 0.66, 0.90), (12, 0.66, 0.90)),
+)
+
+
+def banana(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw one to three bananas of one bunch, green-tipped to freckled."""
+    count = rng.integers(1, 4)
+    hue, ripe = rng.uniform(46, 58), rng.random()
+    sag = rng.uniform(0.26, 0.36)
+    for index in range(count):
+        lift = (count - 1 - index) * 0.085
+        _one_banana(canvas, rng, hue + rng.uniform(-2, 2), ripe, sag - 0.03 * (count - 1), lift)
+    if count > 1:
+        crown = canvas.band([(0.075, 0.40), (0.10, 0.56)], 0.06, 0.09, 0.05)
+        canvas.paint(crown, hsv(45, 0.7, 0.45))
+        canvas.relief(crown, 0.04, 0.1)
+
+
+def _one_banana(
+    canvas: Canvas, rng: np.random.Generator, hue: float, ripe: float, sag: float, lift: float
+) -> None:
+    low = 0.94 - lift
+    thick = rng.uniform(0.165, 0.195)
+    start, end = low - 0.10 - sag, low - 0.13 - sag * rng.uniform(0.75, 1.05)
+    middle = low - thick * 0.55
+    spine = [(0.07, start - 0.02), (0.17, start + 0.10), (0.34, middle - 0.04), (0.54, middle), (0.74, middle - 0.07)]
+    spine += [(0.88, end + 0.09), (0.935, end)]
+    fruit = canvas.band(spine, 0.045, 0.06, thick * 0.9, thick, thick, thick * 0.92, 0.09, 0.035)
+    canvas.shade(canvas.soft(fruit, 0.02), 0.75)
+    green = np.asarray(hsv(78, 0.75, 0.72))
+    ends = np.clip(np.abs(canvas.x - 0.5) * 3.4 - 0.9 + 0.4 * (0.4 - ripe), 0, 1)[..., None]
+    colour = np.asarray(hsv(hue, 0.78, 0.95)) * (1 - ends * (1 - ripe)) + green * ends * (1 - ripe)
+    canvas.paint(fruit, np.broadcast_to(colour, (canvas.size, canvas.size, 3)))
+    canvas.relief(fruit, 0.075, 0.22, 14)
+    line = spline(spine, closed=False)
+    ridge = canvas.band(line[8:-8] + (0.0, thick * 0.12), 0.006, 0.012, 0.006)
+    canvas.shade(canvas.soft(ridge, 0.003), 0.78)
+    for _ in range(int(ripe * 16)):
+        px, py = line[rng.integers(12, len(line) - 12)] + rng.uniform(-0.3, 0.3, 2) * thick
+        spot = canvas.disc(px, py, rng.uniform(0.004, 0.012), rng.uniform(0.003, 0.007), rng.uniform(0, 180))
+        canvas.tint(spot * fruit, hsv(28, 0.7, 0.32), 0.75)
+    for points, width in ((line[-7:], 0.04), (line[:5], 0.05)):
+        canvas.tint(canvas.band(points, width, width), hsv(32, 0.65, 0.26), 0.85)
+
+
+def carrot(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw one to three carrots with their green tops."""
+    count = int(rng.integers(1, 4))
+    for index in range(count):
+        x = 0.5 + (index - (count - 1) / 2) * 0.2
+        _one_carrot(canvas, rng, x, (index - (count - 1) / 2) * 0.10)
+
+
+def _one_carrot(canvas: Canvas, rng: np.random.Generator, x: float, lean: float) -> None:
+    top, tip = rng.uniform(0.32, 0.38), 0.94
+    thick = rng.uniform(0.17, 0.24)
+    for _ in range(rng.integers(6, 10)):
+        dx, dy = rng.uniform(-0.2, 0.2), rng.uniform(0.18, 0.32)
+        _frond(canvas, rng, x + rng.uniform(-0.3, 0.3) * thick, top + 0.02, dx, -dy)
+    bend = rng.uniform(-0.04, 0.04)
+    line = [(x, top), (x + bend, (top + tip) / 2), (x - lean * 0.6, tip)]
+    root = canvas.band(line, thick * 0.72, thick, thick * 0.92, thick * 0.72, thick * 0.48, thick * 0.22, 0.012)
+    canvas.paint(root, hsv(rng.uniform(20, 29), rng.uniform(0.84, 0.95), rng.uniform(0.88, 0.98)))
+    canvas.relief(root, 0.10, 0.28, 18)
+    path = spline(line, closed=False)
+    for _ in range(rng.integers(9, 16)):
+        px, py = path[rng.integers(1, len(path) - 3)]
+        span = thick * rng.uniform(0.15, 0.45)
+        px += rng.uniform(-0.35, 0.35) * thick
+        mark = canvas.band([(px - span / 2, py), (px, py + 0.008), (px + span / 2, py)], 0.003, 0.009, 0.003)
+        canvas.shade(mark * root, 0.66)
+    canvas.shade(canvas.soft(canvas.disc(x, top, thick * 0.3, 0.015), 0.008), 0.6)
+
+
+def _frond(canvas: Canvas, rng: np.random.Generator, x: float, y: float, dx: float, dy: float) -> None:
+    colour = hsv(rng.uniform(92, 118), rng.uniform(0.62, 0.8), rng.uniform(0.38, 0.62))
+    stalk = spline([(x, y), (x + dx * 0.35, y + dy * 0.55), (x + dx, y + dy)], closed=False)
+    canvas.paint(canvas.band(stalk, 0.016, 0.012, 0.006), colour)
+    for px, py in stalk[6::2]:
+        for side in (-1, 1):
+            tip = (px + side * rng.uniform(0.02, 0.05), py - rng.uniform(0.0, 0.035))
+            canvas.paint(canvas.band([(px, py), tip], 0.014, 0.018, 0.004), colour, 0.95)
+
+
+def cactus(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw a potted cactus with arms, ribs, spines and sometimes a flower."""
+    hue = rng.uniform(105, 150)
+    top = rng.uniform(0.16, 0.26)
+    for side in (-1, 1):
+        if rng.random() < 0.85:
+            y, high = rng.uniform(0.40, 0.50), rng.uniform(0.12, 0.2)
+            _cactus_limb(
+                canvas, rng, [(0.5, y + 0.06), (0.5 + side * 0.2, y + 0.04), (0.5 + side * 0.24, y - high)], 0.1, hue
+            )
+    _cactus_limb(canvas, rng, [(0.5, 0.74), (0.5, 0.5), (0.5, top)], rng.uniform(0.19, 0.25), hue)
+    if rng.random() < 0.6:
+        flower = rng.uniform(310, 345)
+        for angle in np.linspace(0, 360, 7)[:-1]:
+            c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+            petal = canvas.disc(0.5 + 0.045 * c, top - 0.01 + 0.035 * s, 0.04, 0.022, angle)
+            canvas.paint(petal, hsv(flower, 0.55, 0.95))
+        canvas.paint(canvas.disc(0.5, top - 0.01, 0.022), hsv(48, 0.8, 0.95))
+    _pot(canvas, rng)
+
+
+def _cactus_limb(
+    canvas: Canvas, rng: np.random.Generator, line: list[tuple[float, float]], thick: float, hue: float
+) -> None:
+    limb = np.maximum(canvas.band(line, thick, thick, thick * 0.95), canvas.disc(*line[-1], thick * 0.475))
+    canvas.paint(limb, hsv(hue, 0.58, 0.50))
+    canvas.relief(limb, thick * 0.5, 0.15, 12)
+    path = spline(line, closed=False)
+    for offset in (-0.3, -0.1, 0.1, 0.3):
+        rib = canvas.band(path + (offset * thick, 0), 0.007, 0.007)
+        canvas.shade(canvas.soft(rib * limb, 0.003), 0.72)
+        for px, py in path[2::3] + (offset * thick + 0.1 * thick, 0):
+            tip = rng.uniform(-0.02, 0.02, 2)
+            canvas.paint(canvas.band([(px, py), (px + tip[0], py + tip[1])], 0.006, 0.003), (0.75, 0.88, 0.92), 0.8)
+
+
+def _pot(canvas: Canvas, rng: np.random.Generator) -> None:
+    clay = hsv(rng.uniform(12, 24), rng.uniform(0.5, 0.68), rng.uniform(0.62, 0.8))
+    body = canvas.polygon([(0.30, 0.72), (0.70, 0.72), (0.64, 0.94), (0.36, 0.94)])
+    canvas.paint(body, clay)
+    canvas.lathe(body, 0.2 - (canvas.y - 0.72) * 0.27, 0.06)
+    rim = canvas.polygon([(0.275, 0.655), (0.725, 0.655), (0.715, 0.745), (0.285, 0.745)])
+    canvas.shade(canvas.soft(canvas.band([(0.29, 0.76), (0.71, 0.76)], 0.03), 0.01), 0.7)
+    canvas.paint(rim, clay)
+    canvas.lathe(rim, 0.225, 0.06)
