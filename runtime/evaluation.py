@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .manifest import DecisionPolicy, Manifest
 from .recognition import Recognition
 
 _RETRIEVAL_K = (1, 5)
@@ -134,19 +135,21 @@ def from_gallery(answers: Sequence[Recognition], labels: Sequence[str]) -> Retri
     return Retrieval(float(first), float(among), len(labels), "gallery")
 
 
-def unknown_figures(answers: Sequence[Recognition], labels: Sequence[str], known: set[str]) -> UnknownFigures:
+def unknown_figures(
+    answers: Sequence[Recognition], labels: Sequence[str], known: set[str], policy: DecisionPolicy
+) -> UnknownFigures:
     """Score the decisions: labels outside `known` ought to be unknown."""
     is_known = np.array([label in known for label in labels], bool)
     accepted = np.array([answer.decision.known for answer in answers], bool)
     right = np.array([answer.decision.label == label for answer, label in zip(answers, labels, strict=True)], bool)
-    confidence = np.array([_confidence(answer) for answer in answers])
+    score = np.array([_score(answer, policy) for answer in answers])
     return UnknownFigures(
         known_images=int(is_known.sum()),
         unknown_images=int((~is_known).sum()),
         false_reject_rate=_mean(~accepted[is_known]),
         false_accept_rate=_mean(accepted[~is_known]),
         wrong_rate=_mean((accepted & ~right)[is_known]),
-        auc=area_under_curve(confidence[is_known], confidence[~is_known]),
+        auc=area_under_curve(score[is_known], score[~is_known]),
     )
 
 
@@ -168,35 +171,33 @@ def latency_figures(answers: Sequence[Recognition]) -> LatencyFigures:
 def evaluate_answers(
     answers: Sequence[Recognition],
     labels: Sequence[str],
-    model_labels: Sequence[str],
-    gallery_labels: set[str] | None,
-    bundle_id: str,
+    manifest: Manifest,
     variant: str,
+    gallery_labels: set[str] | None = None,
 ) -> Evaluation:
     """Join the figures of one run.
 
     Args:
         answers: One answer an image; with a gallery, of five matches or more.
         labels: The true label of each image.
-        model_labels: The classifier's labels, in order.
+        manifest: Of the bundle measured.
+        variant: The variant measured.
         gallery_labels: The gallery's labels, or None without a gallery.
-        bundle_id: Of the bundle measured.
-        variant: Of the model measured.
     """
-    index = {label: position for position, label in enumerate(model_labels)}
+    index = {label: position for position, label in enumerate(manifest.labels)}
     rows = [row for row, label in enumerate(labels) if label in index]
     truth = [labels[row] for row in rows]
     probabilities = np.stack([answers[row].probabilities for row in rows]) if rows else None
     positions = np.array([index[label] for label in truth])
     return Evaluation(
-        bundle_id=bundle_id,
+        bundle_id=manifest.bundle_id,
         variant=variant,
         images=len(labels),
         top1=None if probabilities is None else top_k(probabilities, positions, 1),
         top5=None if probabilities is None else top_k(probabilities, positions, 5),
         per_class=per_class([answers[row].top[0].label for row in rows], truth),
         retrieval=_retrieval(answers, labels, gallery_labels),
-        unknown=unknown_figures(answers, labels, set(index) | (gallery_labels or set())),
+        unknown=unknown_figures(answers, labels, set(index) | (gallery_labels or set()), manifest.decision),
         latency_ms=latency_figures(answers),
     )
 
@@ -215,9 +216,10 @@ def _class_figures(said: NDArray[np.bool_], true: NDArray[np.bool_]) -> ClassFig
     return ClassFigures(images, hits / claims if claims else 0.0, hits / images, 2 * hits / (claims + images))
 
 
-def _confidence(answer: Recognition) -> float:
-    # Both scales are mapped to "how far above its own threshold" by taking the larger of the two scores.
-    return max(answer.top[0].probability, answer.matches[0].similarity if answer.matches else 0.0)
+def _score(answer: Recognition, policy: DecisionPolicy) -> float:
+    # An answer is known when its score reaches one: each scale counts by its own threshold, as in `decide`.
+    similarity = answer.matches[0].similarity if answer.matches else 0.0
+    return max(answer.top[0].probability / policy.min_probability, similarity / policy.min_similarity)
 
 
 def _mean(values: NDArray[np.bool_]) -> float | None:

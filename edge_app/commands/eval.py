@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import click
+
 from sightline.runtime import Bundle, Gallery, InputError, Recognition, Recognizer, read_image
 from sightline.runtime.dataset import LabelledImage, match_labels, read_dataset
 from sightline.runtime.evaluation import Evaluation, Retrieval, evaluate_answers
@@ -49,7 +50,7 @@ def command(
             raise InputError(f"none of the {len(images)} images of '{data}' could be read")
         known = set(lookup.labels()) if lookup else None
     labels = [image.label for image in kept]
-    result = evaluate_answers(answers, labels, loaded.labels, known, loaded.bundle_id, recognizer.variant.name)
+    result = evaluate_answers(answers, labels, loaded.manifest, recognizer.variant.name, known)
     print_json(result) if as_json else _print(result)
     return 1 if len(kept) < len(images) else 0
 
