@@ -53,17 +53,16 @@ def spline(points: Points, closed: bool = True, steps: int = 10) -> NDArray[np.f
         p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
     t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
     a, b, c, d = (
-        (np.roll(p, shift, 0) if closed else p[1 - shift : len(p) - 2 - shift])[:, None, :]
-        for shift in (1, 0, -1, -2)
+        (np.roll(p, shift, 0) if closed else p[1 - shift : len(p) - 2 - shift])[:, None, :] for shift in (1, 0, -1, -2)
     )
     curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
     flat = curve.reshape(-1, 2)
     return flat if closed else np.concatenate([flat, p[-2:-1]])
 
 
-def ribbon(points: Points, widths: Sequence[float]) -> NDArray[np.float64]:
+def ribbon(points: Points, widths: Sequence[float], steps: int = 10) -> NDArray[np.float64]:
     """Give the outline of a band that follows a curve with a width that changes along it (unit coordinates)."""
-    line = spline(points, closed=False)
+    line = spline(points, closed=False, steps=steps)
     half = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, len(widths)), widths)[:, None] / 2
     along = np.gradient(line, axis=0)
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
@@ -112,6 +111,14 @@ class Canvas:
     def band(self, points: Points, *widths: float) -> Layer:
         """Cover a brush stroke along a curve; several widths taper it."""
         return self.polygon(ribbon(points, widths))
+
+    def bands(self, lines: Sequence[Points], *widths: float) -> Layer:
+        """Cover many strokes at once; a tuft of leaflets is one layer, not fifty."""
+        mask = np.zeros((self.size, self.size), np.uint8)
+        for line in lines:
+            corners = np.rint((ribbon(line, widths, 4) * self.size - 0.5) * (1 << _SHIFT)).astype(np.int32)
+            cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, _SHIFT)
+        return mask.astype(np.float32) / 255
 
     def soft(self, mask: Layer, sigma: float) -> Layer:
         """Blur a cover by a sigma in unit coordinates."""

@@ -23,9 +23,7 @@ def _speckle(canvas: Canvas, rng: np.random.Generator, cells: int) -> Layer:
 def _leaf(canvas: Canvas, x: float, y: float, dx: float, dy: float, hue: float) -> None:
     nx, ny = -dy * 0.32, dx * 0.32
     middle = (x + dx * 0.5, y + dy * 0.5)
-    leaf = canvas.blob(
-        [(x, y), (middle[0] + nx, middle[1] + ny), (x + dx, y + dy), (middle[0] - nx, middle[1] - ny)]
-    )
+    leaf = canvas.blob([(x, y), (middle[0] + nx, middle[1] + ny), (x + dx, y + dy), (middle[0] - nx, middle[1] - ny)])
     canvas.paint(leaf, hsv(hue, 0.72, 0.52))
     canvas.relief(leaf, 0.05, 0.15)
     canvas.tint(canvas.band([(x, y), middle, (x + dx * 0.9, y + dy * 0.9)], 0.008), hsv(hue, 0.5, 0.7), 0.7)
@@ -60,8 +58,8 @@ def apple(canvas: Canvas, rng: np.random.Generator) -> None:
         hsv(blush[0] + shift, *blush[1:])
     )
     canvas.paint(body, colour)
-    for dot in rng.uniform((0.2, top + 0.1), (0.8, low - 0.1), (26, 2)):
-        canvas.tint(canvas.disc(dot[0], dot[1], 0.005), (0.75, 0.9, 0.95), 0.45)
+    dots = [[dot, dot + (0.006, 0)] for dot in rng.uniform((0.2, top + 0.1), (0.8, low - 0.1), (26, 2))]
+    canvas.tint(canvas.bands(dots, 0.009), (0.75, 0.9, 0.95), 0.45)
     canvas.relief(body, 0.36, 0.5, 40)
     hollow = canvas.soft(canvas.disc(x + lean, top + 0.065, wide * 0.36, 0.035), 0.014)
     canvas.shade(hollow, 0.5)
@@ -96,9 +94,7 @@ def banana(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.relief(crown, 0.04, 0.1)
 
 
-def _one_banana(
-    canvas: Canvas, rng: np.random.Generator, hue: float, ripe: float, sag: float, lift: float
-) -> None:
+def _one_banana(canvas: Canvas, rng: np.random.Generator, hue: float, ripe: float, sag: float, lift: float) -> None:
     low = 0.94 - lift
     thick = rng.uniform(0.165, 0.195)
     start, end = low - 0.10 - sag, low - 0.13 - sag * rng.uniform(0.75, 1.05)
@@ -143,12 +139,13 @@ def _one_carrot(canvas: Canvas, rng: np.random.Generator, x: float, lean: float)
     canvas.paint(root, hsv(rng.uniform(20, 29), rng.uniform(0.84, 0.95), rng.uniform(0.88, 0.98)))
     canvas.relief(root, 0.10, 0.28, 18)
     path = spline(line, closed=False)
+    marks = []
     for _ in range(rng.integers(9, 16)):
         px, py = path[rng.integers(1, len(path) - 3)]
         span = thick * rng.uniform(0.15, 0.45)
         px += rng.uniform(-0.35, 0.35) * thick
-        mark = canvas.band([(px - span / 2, py), (px, py + 0.008), (px + span / 2, py)], 0.003, 0.009, 0.003)
-        canvas.shade(mark * root, 0.66)
+        marks.append([(px - span / 2, py), (px, py + 0.008), (px + span / 2, py)])
+    canvas.shade(canvas.bands(marks, 0.003, 0.009, 0.003) * root, 0.66)
     canvas.shade(canvas.soft(canvas.disc(x, top, thick * 0.3, 0.015), 0.008), 0.6)
 
 
@@ -156,10 +153,12 @@ def _frond(canvas: Canvas, rng: np.random.Generator, x: float, y: float, dx: flo
     colour = hsv(rng.uniform(92, 118), rng.uniform(0.62, 0.8), rng.uniform(0.38, 0.62))
     stalk = spline([(x, y), (x + dx * 0.35, y + dy * 0.55), (x + dx, y + dy)], closed=False)
     canvas.paint(canvas.band(stalk, 0.016, 0.012, 0.006), colour)
-    for px, py in stalk[6::2]:
-        for side in (-1, 1):
-            tip = (px + side * rng.uniform(0.02, 0.05), py - rng.uniform(0.0, 0.035))
-            canvas.paint(canvas.band([(px, py), tip], 0.014, 0.018, 0.004), colour, 0.95)
+    leaflets = [
+        [(px, py), (px + side * rng.uniform(0.02, 0.05), py - rng.uniform(0.0, 0.035))]
+        for px, py in stalk[6::2]
+        for side in (-1, 1)
+    ]
+    canvas.paint(canvas.bands(leaflets, 0.014, 0.018, 0.004), colour, 0.95)
 
 
 def cactus(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -193,9 +192,9 @@ def _cactus_limb(
     for offset in (-0.3, -0.1, 0.1, 0.3):
         rib = canvas.band(path + (offset * thick, 0), 0.007, 0.007)
         canvas.shade(canvas.soft(rib * limb, 0.003), 0.72)
-        for px, py in path[2::3] + (offset * thick + 0.1 * thick, 0):
-            tip = rng.uniform(-0.02, 0.02, 2)
-            canvas.paint(canvas.band([(px, py), (px + tip[0], py + tip[1])], 0.006, 0.003), (0.75, 0.88, 0.92), 0.8)
+        roots = path[2::3] + (offset * thick + 0.1 * thick, 0)
+        spines = [[root, root + rng.uniform(-0.02, 0.02, 2)] for root in roots]
+        canvas.paint(canvas.bands(spines, 0.006, 0.003), (0.75, 0.88, 0.92), 0.8)
 
 
 def _pot(canvas: Canvas, rng: np.random.Generator) -> None:

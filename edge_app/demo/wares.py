@@ -138,9 +138,13 @@ def tin_can(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _can_label(rng: np.random.Generator) -> Layer:
-    name, picture, hue = (("TOMATO", 2, 6), ("BEANS", 28, 130), ("CORN", 50, 205), ("SOUP", 18, 350), ("PEAS", 100, 50))[
-        rng.integers(5)
-    ]
+    name, picture, hue = (
+        ("TOMATO", 2, 6),
+        ("BEANS", 28, 130),
+        ("CORN", 50, 205),
+        ("SOUP", 18, 350),
+        ("PEAS", 100, 50),
+    )[rng.integers(5)]
     paper = hsv(hue + rng.uniform(-8, 8), rng.uniform(0.6, 0.85), rng.uniform(0.5, 0.85))
     print_ = sheet(200, 240, paper)
     stamp(print_, ring(0.5, 0.62, 0.25, 0.27), _CREAM)
@@ -219,10 +223,14 @@ def book(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.paint(block, hsv(44, 0.14, 0.93))
     leaves = 0.86 + 0.14 * np.sin(canvas.x * rng.uniform(420, 560))
     canvas.shade(block, np.broadcast_to(leaves, block.shape))
-    back = canvas.band([(left + wide + deep, top + rise - 0.015), (left + wide + deep, low - rise + 0.008)], 0.018, 0.018)
+    back = canvas.band(
+        [(left + wide + deep, top + rise - 0.015), (left + wide + deep, low - rise + 0.008)], 0.018, 0.018
+    )
     cover = hsv(hue, rng.uniform(0.5, 0.8), dark)
     canvas.paint(back, np.asarray(cover) * 0.7)
-    front = canvas.face(_book_cover(rng, cover), [(left, top), (left + wide, top - 0.006), (left + wide, low), (left, low - 0.01)])
+    front = canvas.face(
+        _book_cover(rng, cover), [(left, top), (left + wide, top - 0.006), (left + wide, low), (left, low - 0.01)]
+    )
     hinge = canvas.band([(left + 0.045, top), (left + 0.045, low)], 0.012, 0.012)
     canvas.shade(canvas.soft(hinge * front, 0.004), 0.6)
     canvas.shade(front, np.broadcast_to(0.85 + 0.35 * canvas.x, front.shape))
@@ -234,7 +242,16 @@ def _book_cover(rng: np.random.Generator, cover: Colour) -> Layer:
     print_ = sheet(280, 190, cover)
     gold = hsv(rng.uniform(36, 50), rng.uniform(0.35, 0.65), rng.uniform(0.75, 0.95))
     for inset, colour in ((0.09, gold), (0.11, cover)):
-        stamp(print_, [(inset + 0.06, inset * 0.7), (1 - inset, inset * 0.7), (1 - inset, 1 - inset * 0.7), (inset + 0.06, 1 - inset * 0.7)], colour)
+        stamp(
+            print_,
+            [
+                (inset + 0.06, inset * 0.7),
+                (1 - inset, inset * 0.7),
+                (1 - inset, 1 - inset * 0.7),
+                (inset + 0.06, 1 - inset * 0.7),
+            ],
+            colour,
+        )
     title = [("THE", "SEA"), ("OLD", "MAPS"), ("ON", "BIRDS"), ("MOON", "TALES")][rng.integers(4)]
     lettering(print_, title[0], (0.53, 0.22), 0.32, gold, 1.2, cv2.FONT_HERSHEY_COMPLEX)
     lettering(print_, title[1], (0.53, 0.37), 0.5, gold, 1.2, cv2.FONT_HERSHEY_COMPLEX)
@@ -297,7 +314,9 @@ def rubber_duck(canvas: Canvas, rng: np.random.Generator) -> None:
     )  # fmt: skip
     canvas.paint(body, yellow)
     canvas.relief(body, 0.22, 0.4, 30)
-    beak = canvas.blob([(hx + 0.11, hy), (hx + 0.22, hy + 0.0), (hx + 0.31, hy + 0.05), (hx + 0.22, hy + 0.10), (hx + 0.1, hy + 0.10)])
+    beak = canvas.blob(
+        [(hx + 0.11, hy), (hx + 0.22, hy + 0.0), (hx + 0.31, hy + 0.05), (hx + 0.22, hy + 0.10), (hx + 0.1, hy + 0.10)]
+    )
     canvas.paint(beak, bill)
     canvas.relief(beak, 0.05, 0.4)
     canvas.shade(canvas.band([(hx + 0.14, hy + 0.055), (hx + 0.29, hy + 0.05)], 0.008, 0.006), 0.55)

@@ -1,0 +1,60 @@
+"""The shop: its articles, and a folder of labelled photos of them.
+
+Nine articles are known to the classifier. Two are held back: `NOVEL` is taught from the clip, `STRANGER` never
+is and has to stay unknown to the end.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .produce import apple, banana, cactus, carrot
+from .scene import Item, Photo, photograph
+from .wares import book, bottle, cereal_box, mug, rubber_duck, sneaker, tin_can
+
+KNOWN: tuple[Item, ...] = (
+    Item("apple", apple, roll=20),
+    Item("banana", banana, roll=25),
+    Item("book", book, mirror=False),
+    Item("bottle", bottle, mirror=False),
+    Item("carrot", carrot, roll=30),
+    Item("cereal box", cereal_box, mirror=False),
+    Item("mug", mug, mirror=False),
+    Item("sneaker", sneaker, roll=14),
+    Item("tin can", tin_can, mirror=False),
+)
+NOVEL = Item("rubber duck", rubber_duck, roll=10)
+STRANGER = Item("cactus", cactus, roll=8)
+ITEMS: tuple[Item, ...] = (*KNOWN, NOVEL, STRANGER)
+
+
+def draw_photos(folder: Path, items: Sequence[Item], count: int, seed: int, size: int = 160) -> list[Path]:
+    """Draw `count` photos of each item into `folder/<item>/`, JPEG.
+
+    Args:
+        folder: Where the class folders go; made where missing.
+        items: What to draw.
+        count: Photos of each item.
+        seed: The same seed draws the same photos, byte for byte.
+        size: Height and width, pixels.
+
+    Returns:
+        The files, in order.
+    """
+    files = []
+    for item in items:
+        place = folder / item.name
+        place.mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            # A generator for each photo: more photos or another item leave the others as they are.
+            rng = np.random.default_rng([seed, number, *item.name.encode()])
+            files.append(place / f"{number:03d}.jpg")
+            _write(files[-1], photograph(item, rng, size), int(rng.integers(72, 95)))
+    return files
+
+
+def _write(path: Path, photo: Photo, quality: int) -> None:
+    _, data = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    path.write_bytes(data.tobytes())
