@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as pybind
 
 from .errors import BundleError, InputError, ProviderError
 from .preprocess import Image
@@ -32,6 +33,12 @@ PROVIDERS = {
 # What "auto" tries before the CPU. The others need a model made for them and are asked for by name.
 _AUTO = ("cuda",)
 _MOST_THREADS = 4
+# ONNX Runtime's errors (InvalidProtobuf, NoSuchFile, Fail ...) share no base but Exception.
+_ORT_ERRORS = (
+    RuntimeError,
+    ValueError,
+    *(one for one in vars(pybind).values() if isinstance(one, type) and issubclass(one, Exception)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,7 @@ def _open(model: bytes, name: str, threads: int) -> ort.InferenceSession:
     providers = [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], PROVIDERS["cpu"]]
     try:
         session = ort.InferenceSession(model, options, providers=providers)
-    except (RuntimeError, ValueError) as error:
+    except _ORT_ERRORS as error:
         raise BundleError(f"ONNX Runtime cannot open the model: {str(error).splitlines()[0]}") from error
     names = [value.name for value in session.get_inputs()], [value.name for value in session.get_outputs()]
     if names[0] != ["image"] or not {"logits", "embedding"} <= set(names[1]):
