@@ -44,8 +44,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)-device/.installed: pyproject.toml constraints.txt $(wildcard runtime/*.py runtime/*/*.py edge_app/*.py edge_app/*/*.py)
 	$(PYTHON) -m venv $(VENV)-device
-	$(VENV)-device/bin/python -m pip install --quiet --constraint constraints.txt --force-reinstall --no-deps .
+	rm -rf build
 	$(VENV)-device/bin/python -m pip install --quiet --constraint constraints.txt .
+	$(VENV)-device/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	@touch $@
 
 clean:

@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 import click
+
 from sightline.runtime.errors import SightlineError
 
 # Name, module below `commands`, what `sightline --help` says: listed here so that help imports nothing.

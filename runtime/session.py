@@ -34,7 +34,7 @@ PROVIDERS = {
 _AUTO = ("cuda",)
 _MOST_THREADS = 4
 # ONNX Runtime's errors (InvalidProtobuf, NoSuchFile, Fail ...) share no base but Exception.
-_ORT_ERRORS = (
+_ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
     *(one for one in vars(pybind).values() if isinstance(one, type) and issubclass(one, Exception)),

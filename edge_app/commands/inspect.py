@@ -2,6 +2,7 @@
 
 import click
 import msgspec
+
 from sightline.runtime import Bundle
 from sightline.runtime.manifest import Manifest
 

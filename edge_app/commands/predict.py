@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from sightline.runtime import Bundle, InputError, Recognition, Recognizer, read_image
 from sightline.runtime.dataset import list_images
 

@@ -1,6 +1,7 @@
 """`sightline verify`: is this bundle whole, and does this machine give its answers?"""
 
 import click
+
 from sightline.runtime import Bundle, Recognizer
 from sightline.runtime.errors import BundleError
 from sightline.runtime.golden import check_golden
