@@ -1,0 +1,96 @@
+"""Proof that int8 runs in int8: counts what ONNX Runtime's optimized graph computes in integers and in float.
+
+A file full of Quantize and Dequantize nodes says nothing yet: where a pattern does not match, ONNX Runtime
+silently computes in float between them, often slower than the float file.
+"""
+
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto
+
+from sightline.runtime.errors import BundleError
+from sightline.runtime.session import usable_cores  # sets what ONNX Runtime reads at its import
+
+import onnxruntime as ort  # isort: skip
+
+_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
+_PRODUCTS = frozenset({"Gemm", "MatMul", "FusedGemm", "FusedMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
+_INTEGER_CONVOLUTIONS = frozenset({"QLinearConv", "ConvInteger"})
+_INTEGER_PRODUCTS = frozenset({"QGemm", "QLinearMatMul", "MatMulInteger"})
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """What runs how in ONNX Runtime's optimized graph on this machine.
+
+    Attributes:
+        int8_convolutions: Convolutions in integers.
+        float_convolutions: Names of the convolutions left in float.
+        int8_products: Matrix products in integers.
+        float_products: Names of the matrix products left in float (the embedding head's is meant to be).
+        conversions: Quantize and Dequantize nodes left between operators.
+    """
+
+    int8_convolutions: int
+    float_convolutions: tuple[str, ...]
+    int8_products: int
+    float_products: tuple[str, ...]
+    conversions: int
+
+
+def inspect_fusion(model: bytes) -> Fusion:
+    """Optimize a model as a session on the CPU would and count.
+
+    Raises:
+        BundleError: ONNX Runtime cannot open the model.
+    """
+    nodes = list(_optimized(model).graph.node)
+    kinds = [node.op_type for node in nodes]
+    return Fusion(
+        int8_convolutions=sum(kind in _INTEGER_CONVOLUTIONS for kind in kinds),
+        float_convolutions=tuple(node.name for node in nodes if node.op_type in _CONVOLUTIONS),
+        int8_products=sum(kind in _INTEGER_PRODUCTS for kind in kinds),
+        float_products=tuple(node.name for node in nodes if node.op_type in _PRODUCTS),
+        conversions=sum(kind in ("QuantizeLinear", "DequantizeLinear") for kind in kinds),
+    )
+
+
+def check_fusion(fusion: Fusion, convolutions: int, products: int, meant_float: Collection[str] = ()) -> None:
+    """Raise BundleError unless everything that was meant to run in int8 does.
+
+    Args:
+        fusion: What was counted.
+        convolutions: How many convolutions were meant to run in int8.
+        products: How many matrix products were meant to.
+        meant_float: Names of nodes that were meant to stay float.
+    """
+    left = [name for name in fusion.float_convolutions if name not in set(meant_float)]
+    if left or fusion.int8_convolutions != convolutions:
+        raise BundleError(
+            f"{fusion.int8_convolutions} of {convolutions} convolutions run in int8 in this ONNX Runtime "
+            f"({ort.__version__}); left in float: {', '.join(left[:5]) or 'none by name'}: report this model"
+        )
+    if fusion.int8_products != products:
+        raise BundleError(
+            f"{fusion.int8_products} of {products} matrix products run in int8 in this ONNX Runtime "
+            f"({ort.__version__}): report this model"
+        )
+
+
+def _optimized(model: bytes) -> ModelProto:
+    with tempfile.TemporaryDirectory(prefix="sightline-") as folder:
+        file = Path(folder) / "optimized.onnx"
+        options = ort.SessionOptions()
+        options.optimized_model_filepath = str(file)
+        options.intra_op_num_threads = usable_cores()
+        # Saving a graph with this machine's layout warns that it fits this machine only, which is the point.
+        options.log_severity_level = 4
+        try:
+            ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except (RuntimeError, ValueError) as error:
+            raise BundleError(f"ONNX Runtime cannot open the model: {str(error).splitlines()[0]}") from error
+        return onnx.load(file)

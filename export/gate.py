@@ -1,0 +1,108 @@
+"""Whether a quantized variant may be the default: accuracy against its limit, speed against fp32's."""
+
+from dataclasses import dataclass
+
+from sightline.runtime.manifest import GateResult
+
+from .evaluate import Drift, Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a quantized variant has to keep to.
+
+    Attributes:
+        max_drop: Largest loss of top-1 against fp32, points (hundredths).
+        min_speedup: Least speed relative to fp32 in the same run; None asks only that it is not slower.
+        max_bytes: Largest file; None sets no limit.
+    """
+
+    max_drop: float = 0.5
+    min_speedup: float | None = None
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One variant before the gate.
+
+    Attributes:
+        name: The variant's name.
+        top1: Its top-1 on the evaluation photos.
+        drift: How it differs from fp32.
+        speedup: Its speed relative to fp32 in the same run.
+        bytes: Size of its file.
+    """
+
+    name: str
+    top1: Rate
+    drift: Drift
+    speedup: float
+    bytes: int
+
+
+def judge(reference: Candidate, candidate: Candidate, limits: Limits) -> GateResult:
+    """Choose between fp32 and a quantized variant.
+
+    A limit that is not kept fails the gate. A variant that keeps every limit and is merely no faster than fp32
+    passes, and fp32 is the default all the same.
+    """
+    drop = 100 * (reference.top1.value - candidate.top1.value)
+    failures = [
+        sentence
+        for sentence in (
+            _accuracy_failure(reference, candidate, drop, limits.max_drop),
+            _speed_failure(candidate, limits.min_speedup),
+            _size_failure(candidate, limits.max_bytes),
+        )
+        if sentence
+    ]
+    faster = candidate.speedup > 1.0
+    default = candidate.name if not failures and faster else reference.name
+    reasons = failures or [_success(candidate, drop, limits.max_drop)]
+    if not failures and not faster:
+        reasons.append(
+            f"{reference.name} is the default, because {candidate.name} is not faster on the exporting machine "
+            f"({candidate.speedup:.2f} times as fast)"
+        )
+    return GateResult(not failures, default, tuple(reasons), limits.max_drop, drop, candidate.top1.images)
+
+
+def _accuracy_failure(reference: Candidate, candidate: Candidate, drop: float, max_drop: float) -> str:
+    # The shares are ratios of small integers; a drop of exactly the limit must not fail by its last bit.
+    if drop <= max_drop + 1e-9:
+        return ""
+    images = candidate.top1.images
+    return (
+        f"{candidate.name} loses {drop:.2f} points of top-1 against {reference.name} ({candidate.top1.value:.2%} "
+        f"against {reference.top1.value:.2%} on {images} photos; {candidate.drift.lost} lost, {candidate.drift.won} "
+        f"won), more than the {max_drop:g} points allowed by --max-drop{_grain(images, max_drop)}"
+    )
+
+
+def _grain(images: int, max_drop: float) -> str:
+    grain = 100 / images
+    return f"; one photo is {grain:.2f} points, so give more evaluation photos" if grain > max_drop else ""
+
+
+def _speed_failure(candidate: Candidate, min_speedup: float | None) -> str:
+    if min_speedup is None or candidate.speedup >= min_speedup:
+        return ""
+    return (
+        f"{candidate.name} is {candidate.speedup:.2f} times as fast as fp32 on the exporting machine, less than the "
+        f"{min_speedup:g} asked by --min-speedup"
+    )
+
+
+def _size_failure(candidate: Candidate, max_bytes: int | None) -> str:
+    if max_bytes is None or candidate.bytes <= max_bytes:
+        return ""
+    return f"{candidate.name} has {candidate.bytes:,} bytes, more than the {max_bytes:,} allowed by --max-bytes"
+
+
+def _success(candidate: Candidate, drop: float, max_drop: float) -> str:
+    moved = f"loses {drop:.2f}" if drop > 0 else f"gains {-drop:.2f}" if drop < 0 else "loses 0.00"
+    return (
+        f"{candidate.name} {moved} points of top-1 on {candidate.top1.images} photos ({max_drop:g} allowed) and is "
+        f"{candidate.speedup:.2f} times as fast as fp32 in the same run"
+    )

@@ -1,0 +1,109 @@
+"""Which nodes run in int8 and which tensors are rounded: decided from the float graph alone.
+
+The embedding head (what only the embedding depends on) stays float: it is below one percent of the work and
+carries the cosine distances of the gallery. A Relu or Clip behind an int8 node is absorbed: rounding to the
+range it leaves does the same, and ONNX Runtime would otherwise run it, and the convolution before it, in float.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from onnx import ModelProto, NodeProto
+
+from .onnx_view import GraphView
+
+# Operators with an int8 kernel in ONNX Runtime's CPU provider that are worth it.
+_WEIGHTED = frozenset({"Conv", "Gemm"})
+_PLAIN = frozenset({"Add", "Concat", "GlobalAveragePool", "AveragePool"})
+# Operators that only move values: what comes out has the range of what went in.
+_MOVING = frozenset({"MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+_CLIPPING = frozenset({"Relu", "Clip"})
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationPlan:
+    """What the writer does to each node.
+
+    Attributes:
+        int8: Names of the nodes that run in int8.
+        rounded: The activations that are rounded to uint8, in graph order, each once.
+        absorbed: Names of the Relu and Clip nodes that rounding replaces.
+        same_range: For a tensor that only moves another's values, the tensor whose range it shares.
+    """
+
+    int8: frozenset[str]
+    rounded: tuple[str, ...]
+    absorbed: frozenset[str]
+    same_range: dict[str, str]
+
+    def weighted(self, model: ModelProto) -> list[NodeProto]:
+        """The int8 nodes with weights (convolutions and matrix products), in graph order."""
+        return [node for node in model.graph.node if node.name in self.int8 and node.op_type in _WEIGHTED]
+
+
+def make_plan(model: ModelProto, keep_float: Collection[str] = ()) -> QuantizationPlan:
+    """Decide what runs in int8.
+
+    Args:
+        model: A float graph, see `fold_normalization`.
+        keep_float: Names of nodes that stay float.
+    """
+    view = GraphView(model)
+    wanted = view.ancestors("logits") if "logits" in view.outputs else {node.name for node in view.nodes}
+    candidates = {name for name in wanted if name not in set(keep_float)}
+    core = {node.name for node in view.nodes if node.name in candidates and _runs_in_int8(view, node)}
+    absorbed = {node.name for node in view.nodes if node.op_type in _CLIPPING and _is_absorbed(view, node, core)}
+    moving = _moving(view, core, absorbed)
+    int8 = core | moving
+    rounded = _rounded(view, int8, absorbed)
+    same = {node.output[0]: node.input[0] for node in view.nodes if node.name in moving}
+    return QuantizationPlan(frozenset(int8), rounded, frozenset(absorbed), same)
+
+
+def _runs_in_int8(view: GraphView, node: NodeProto) -> bool:
+    if node.op_type in _WEIGHTED:
+        return all(view.is_constant(name) for name in node.input[1:] if name)
+    return node.op_type in _PLAIN and len(view.activations(node)) == len(node.input)
+
+
+def _is_absorbed(view: GraphView, node: NodeProto, core: set[str]) -> bool:
+    producer = view.producer.get(node.input[0])
+    if producer is None or producer.name not in core or view.only_consumer(node.input[0]) is None:
+        return False
+    constant_limits = all(view.is_constant(name) for name in node.input[1:] if name)
+    return constant_limits and node.output[0] not in view.outputs
+
+
+def _moving(view: GraphView, core: set[str], absorbed: set[str]) -> set[str]:
+    found: set[str] = set()
+    for node in view.nodes:
+        if node.op_type in _MOVING and _comes_from(view, node.input[0], core | found, absorbed):
+            found.add(node.name)
+    return found
+
+
+def _comes_from(view: GraphView, name: str, int8: set[str], absorbed: set[str]) -> bool:
+    producer = view.producer.get(name)
+    if producer is not None and producer.name in absorbed:
+        producer = view.producer.get(producer.input[0])
+    return producer is not None and producer.name in int8
+
+
+def _rounded(view: GraphView, int8: set[str], absorbed: set[str]) -> tuple[str, ...]:
+    names: dict[str, None] = {}
+    for node in view.nodes:
+        if node.name not in int8:
+            continue
+        for name in view.activations(node):
+            # Already bytes: the pixels behind a DequantizeLinear.
+            producer = view.producer.get(name)
+            if producer is None or producer.op_type != "DequantizeLinear":
+                names[name] = None
+        names[_result(view, node, absorbed)] = None
+    return tuple(name for name in names if name not in view.outputs)
+
+
+def _result(view: GraphView, node: NodeProto, absorbed: set[str]) -> str:
+    reader = view.only_consumer(node.output[0])
+    last = reader if reader is not None and reader.name in absorbed else node
+    return str(last.output[0])
