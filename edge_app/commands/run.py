@@ -1,0 +1,77 @@
+"""`sightline run`: recognise what a camera or video shows, live."""
+
+import click
+
+from ..options import device_options
+
+_CONNECT = "Give up on a camera that never gave a frame [default: 10]."
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--source", required=True, metavar="URI", help="Camera number, file, folder, http:// or rtsp://.")
+@click.option("--gallery", metavar="GALLERY", help="Look frames up here; made on the spot where one can teach.")
+@click.option("-k", "k", default=5, show_default=True, type=click.IntRange(1, 100), help="Matches an answer.")
+@click.option("--headless", is_flag=True, help="Open no window.")
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON lines; - is standard output.")
+@click.option("--record", metavar="FILE", help="Record what is shown: .mp4, .mkv or .avi.")
+@click.option("--teach-label", metavar="NAME", help="What 't' teaches; without a window it is taught at the start.")
+@click.option("--stdin", "lines", is_flag=True, help="Obey lines: teach NAME, undo, pause, quit.")
+@click.option("--max-frames", type=click.IntRange(1), metavar="N", help="End after N answers.")
+@click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="S", help="End after S seconds.")
+@click.option("--connect-timeout", type=click.FloatRange(0, min_open=True), metavar="S", help=_CONNECT)
+@device_options
+def command(
+    bundle: str,
+    source: str,
+    gallery: str | None,
+    k: int,
+    headless: bool,
+    json_file: str | None,
+    record: str | None,
+    teach_label: str | None,
+    lines: bool,
+    max_frames: int | None,
+    duration: float | None,
+    connect_timeout: float | None,
+    provider: str,
+    variant: str,
+    threads: int | None,
+) -> int:
+    """Recognise what a camera or video shows with BUNDLE.
+
+    Sources: 0 or camera://0, /dev/video0, a video file, a picture, a folder or 'glob' of pictures,
+    http(s):// (MJPEG or one picture), rtsp://, test://. A camera that is lost is opened again.
+
+    Keys: t teaches what is in view, u takes the last one back, space pauses, q or Esc quits.
+
+    \b
+    Example:
+      sightline run kiosk.bundle --source 0 --gallery shop.gallery
+      sightline run kiosk.bundle --source clip.mp4 --headless --json answers.jsonl --record shown.mp4
+    """
+    from ..console import ConsoleReporter
+    from ..controls import Stop, stopped_by_signals
+    from ..live import RunOptions, run_live
+    from ..loop import Limits
+
+    options = RunOptions(
+        bundle=bundle,
+        source=source,
+        gallery=gallery,
+        k=k,
+        headless=headless,
+        json=json_file,
+        record=record,
+        teach_label=teach_label,
+        lines=lines,
+        limits=Limits(max_frames, duration),
+        connect_s=connect_timeout or 10.0,
+        provider=provider,
+        variant=variant,
+        threads=threads,
+    )
+    stop = Stop()
+    with stopped_by_signals(stop):
+        run_live(options, stop, ConsoleReporter())
+    return stop.exit_code

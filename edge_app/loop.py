@@ -1,0 +1,330 @@
+"""The loop: take the newest frame, answer it, show and write the answer, obey.
+
+Nothing in it waits for a camera: `Reader.take` returns within `TICK_S`. Without a frame nothing is inferred
+and no label is shown or written.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sightline.runtime.errors import GalleryError
+from sightline.runtime.preprocess import Image
+from sightline.runtime.recognition import Recognition
+from sightline.runtime.recognizer import Lookup
+from sightline.runtime.reporter import QuietReporter, Reporter
+
+from .connection import Frame
+from .controls import Lines, Order, Stop
+from .journal import Journal
+from .overlay import Notice, Overlay, View
+from .reader import Reader, State, Status
+from .recorder import Recorder, RecordingStopped
+from .tally import Summary, Tally
+from .teach import Refused, Removed, Taught, Teacher, TeachEvent
+from .window import KEYS, Command, Prompt, Window
+
+TICK_S = 0.05
+NOTICE_S = 3.0
+STILL_FPS = 1.0
+
+
+class Answerer(Protocol):
+    """What the loop needs of a recognizer."""
+
+    def recognize(self, frame_bgr: Image, gallery: Lookup | None = None, k: int = 5) -> Recognition:
+        """Answer one frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a run ends by itself; None means never."""
+
+    max_frames: int | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a loop is made of.
+
+    Attributes:
+        reader: Frames.
+        recognizer: Answers.
+        journal: Where answers and events are written.
+        overlay: Draws what is shown and recorded.
+        gallery: Where frames are looked up, or None.
+        teacher: Learns what is in view, or None without a gallery.
+        recorder: Records what is shown, or None.
+        window: Shows it and gives keys, or None (headless).
+        lines: Orders from standard input, or None.
+        reporter: Where the loop talks.
+    """
+
+    reader: Reader
+    recognizer: Answerer
+    journal: Journal
+    overlay: Overlay
+    gallery: Lookup | None = None
+    teacher: Teacher | None = None
+    recorder: Recorder | None = None
+    window: Window | None = None
+    lines: Lines | None = None
+    reporter: Reporter = field(default_factory=QuietReporter)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shown:
+    frame: Frame | None
+    recognition: Recognition | None
+    age_ms: float | None
+
+
+class Loop:
+    """Runs until the source ends, a limit is reached or somebody asks to stop.
+
+    Args:
+        parts: What it is made of.
+        stop: Tells it to end.
+        limits: When it ends by itself.
+        k: Matches an answer.
+        teach_label: The name that `t` teaches; without a window it is taught once, from the first frames.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        stop: Stop,
+        limits: Limits | None = None,
+        k: int = 5,
+        teach_label: str | None = None,
+    ) -> None:
+        self._parts, self._stop, self._k = parts, stop, k
+        self._limits = limits or Limits()
+        self._teach_label = teach_label
+        self._tally = Tally()
+        self._recorder = parts.recorder
+        self._said: Status | None = None
+        self._last: _Shown = _Shown(None, None, None)
+        self._due_s = 0.0
+        self._gallery_trouble = ""
+        self._notice: Notice | None = None
+        self._notice_until_s = self._started_s = time.monotonic()
+        self._prompt: Prompt | None = None
+        self._paused = False
+
+    def run(self) -> Summary:
+        """Run to the end.
+
+        Returns:
+            What it came to; a recording and a gallery are complete when their owners close them.
+
+        Raises:
+            SourceError: The source never gave a frame, or a file failed.
+        """
+        if self._teach_label and self._parts.window is None:
+            self._teach(self._teach_label)
+        try:
+            while not self._over():
+                self._tick()
+        finally:
+            self._end_teaching()
+        return self._tally.summary()
+
+    def _over(self) -> bool:
+        limits = self._limits
+        enough = limits.max_frames is not None and self._tally.frames >= limits.max_frames
+        late = limits.duration_s is not None and time.monotonic() - self._started_s >= limits.duration_s
+        ended = self._parts.reader.status.state is State.ENDED
+        return bool(self._stop) or enough or late or ended
+
+    def _tick(self) -> None:
+        self._obey()
+        if self._paused or self._prompt is not None:
+            self._wait()
+            return
+        frame = self._parts.reader.take(TICK_S)
+        self._tell_state()
+        if frame is not None:
+            self._decide(frame)
+        elif not self._stop:
+            self._show(_Shown(self._last.frame, None, None))
+        self._tell_teaching()
+
+    def _decide(self, frame: Frame) -> None:
+        start = time.monotonic()
+        recognition = self._recognize(frame)
+        now = time.monotonic()
+        age_ms = (now - frame.taken_s) * 1e3
+        self._tally.count(recognition.decision.known, (now - start) * 1e3, age_ms, now)
+        self._parts.journal.decided(frame, recognition, age_ms)
+        if self._parts.teacher is not None:
+            self._parts.teacher.offer(frame.image_bgr, recognition, self._stream_s(frame))
+        self._last = _Shown(frame, recognition, age_ms)
+        self._show(self._last)
+        period_s = 1 / (self._parts.reader.fps or STILL_FPS)
+        self._due_s = max(self._due_s + period_s, start)
+
+    def _recognize(self, frame: Frame) -> Recognition:
+        try:
+            return self._parts.recognizer.recognize(frame.image_bgr, self._parts.gallery, self._k)
+        except GalleryError as error:
+            # A gallery that cannot be read for a while (its disk, its lock) leaves the classifier's answer.
+            if str(error) != self._gallery_trouble:
+                self._gallery_trouble = str(error)
+                self._complain(str(error))
+            return self._parts.recognizer.recognize(frame.image_bgr, None, self._k)
+
+    def _stream_s(self, frame: Frame) -> float:
+        reader = self._parts.reader
+        return frame.taken_s if reader.source.live else frame.number / (reader.fps or STILL_FPS)
+
+    def _show(self, shown: "_Shown") -> None:
+        if self._parts.window is None and self._recorder is None:
+            return
+        canvas = self._parts.overlay.draw(shown.frame.image_bgr if shown.frame else None, self._view(shown))
+        if shown.frame is not None:
+            self._record(canvas, shown.recognition is not None)
+        if self._parts.window is not None:
+            self._parts.window.show(canvas)
+
+    def _view(self, shown: "_Shown") -> View:
+        if time.monotonic() > self._notice_until_s:
+            self._notice = None
+        teacher = self._parts.teacher
+        return View(
+            status=self._parts.reader.status,
+            recognition=shown.recognition,
+            fps=self._tally.fps,
+            age_ms=shown.age_ms if self._parts.reader.source.live else None,
+            notice=self._notice,
+            prompt=self._prompt.text if self._prompt else None,
+            progress=teacher.progress if teacher else None,
+            keys=self._keys(),
+        )
+
+    def _keys(self) -> str:
+        if self._parts.window is None:
+            return ""
+        teach = "t teach  ·  u undo  ·  " if self._parts.teacher else ""
+        return f"{teach}space pause  ·  q quit"
+
+    def _record(self, canvas: Image, decided: bool) -> None:
+        # A file is recorded frame by frame; only a camera's silence is worth recording.
+        if self._recorder is None or not (decided or self._parts.reader.source.live):
+            return
+        try:
+            self._recorder.write(canvas, time.monotonic())
+        except RecordingStopped as error:
+            self._recorder = None
+            self._complain(str(error))
+
+    def _obey(self) -> None:
+        for order in self._orders():
+            if order.command is Command.QUIT:
+                self._stop.ask("quit")
+            elif order.command is Command.PAUSE:
+                self._paused = not self._paused
+            elif order.command is Command.UNDO:
+                self._undo()
+            elif order.name or self._teach_label:
+                self._teach(order.name or self._teach_label or "")
+            elif self._can_teach():
+                self._prompt = Prompt()
+
+    def _orders(self) -> list[Order]:
+        orders: list[Order] = []
+        if self._parts.lines is not None:
+            orders, complaints = self._parts.lines.poll()
+            for complaint in complaints:
+                self._complain(complaint)
+        if self._parts.window is not None:
+            for key in self._parts.window.keys(self._until_due_ms()):
+                orders += self._key(key)
+            if self._parts.window.closed:
+                orders.append(Order(Command.QUIT))
+        return orders
+
+    def _key(self, key: int) -> list[Order]:
+        if self._prompt is None:
+            command = KEYS.get(key)
+            return [Order(command)] if command else []
+        self._prompt.press(key)
+        if not (self._prompt.done or self._prompt.cancelled):
+            return []
+        prompt, self._prompt = self._prompt, None
+        return [Order(Command.TEACH, prompt.text.strip())] if prompt.done else []
+
+    def _until_due_ms(self) -> int:
+        """How long the window may wait so that a file is shown as fast as it was filmed."""
+        if self._parts.reader.source.live or self._paused or self._prompt is not None:
+            return 1
+        return int(max(0.001, min(self._due_s - time.monotonic(), 1.0)) * 1e3)
+
+    def _wait(self) -> None:
+        """Pass a tick while paused or while a name is typed: the picture and its answer stand still."""
+        if self._parts.window is None:
+            time.sleep(TICK_S)
+            return
+        if self._prompt is None:
+            self._notice, self._notice_until_s = Notice("Paused", True), time.monotonic() + TICK_S
+        frame = self._last.frame
+        self._parts.window.show(self._parts.overlay.draw(frame.image_bgr if frame else None, self._view(self._last)))
+
+    def _can_teach(self) -> bool:
+        if self._parts.teacher is None:
+            self._complain("teaching needs a gallery: start with --gallery FOLDER")
+        return self._parts.teacher is not None
+
+    def _teach(self, label: str) -> None:
+        if self._can_teach() and self._parts.teacher is not None:
+            self._refused(self._parts.teacher.start(label))
+
+    def _undo(self) -> None:
+        if self._can_teach() and self._parts.teacher is not None:
+            self._refused(self._parts.teacher.undo())
+
+    def _refused(self, refused: Refused | None) -> None:
+        if refused is not None:
+            self._complain(refused.message)
+
+    def _end_teaching(self) -> None:
+        if self._parts.teacher is not None and (event := self._parts.teacher.finish()) is not None:
+            self._tell(event)
+
+    def _tell_teaching(self) -> None:
+        if self._parts.teacher is not None and (event := self._parts.teacher.poll()) is not None:
+            self._tell(event)
+
+    def _tell(self, event: TeachEvent) -> None:
+        self._parts.journal.teaching(event)
+        if isinstance(event, Taught):
+            views = f"{len(event.ids)} view{'s' if len(event.ids) != 1 else ''}"
+            self._announce(f"Learnt '{event.label}' from {views}", True)
+        elif isinstance(event, Removed):
+            self._parts.overlay.forget()
+            self._announce(f"Removed '{event.label}'", True)
+        else:
+            self._announce(event.message, False)
+
+    def _complain(self, message: str) -> None:
+        self._parts.journal.error(message)
+        self._announce(message, False)
+
+    def _announce(self, text: str, good: bool) -> None:
+        self._notice, self._notice_until_s = Notice(text, good), time.monotonic() + NOTICE_S
+        (self._parts.reporter.say if good else self._parts.reporter.warn)(text)
+
+    def _tell_state(self) -> None:
+        status = self._parts.reader.status
+        before = self._said
+        if before is not None and (before.state, before.detail) == (status.state, status.detail):
+            return
+        self._said = status
+        self._parts.journal.state(status)
+        if status.state is not State.LIVE:
+            self._tally.pause()
+        if status.state in (State.STALLED, State.LOST) or status.detail:
+            self._parts.reporter.warn(f"{status.state}: {status.detail}")
+        elif before is not None and before.state in (State.STALLED, State.LOST):
+            self._parts.reporter.say(str(status.state))
