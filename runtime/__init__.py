@@ -9,6 +9,7 @@ gallery.add("mug", answer.embedding, crop=frame_bgr, metadata={"sku": "A-17"})
 
 from .bundle import Bundle
 from .errors import BundleError, GalleryError, InputError, ProviderError, SightlineError, SourceError
+from .gallery import CheckReport, Entry, Gallery, GalleryStats, Matches, NewEntry
 from .preprocess import InputSpec, decode_image, prepare, read_image
 from .recognition import Candidate, Decision, Latency, Match, Recognition
 from .recognizer import Recognizer
@@ -17,12 +18,18 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Candidate",
+    "CheckReport",
     "Decision",
+    "Entry",
+    "Gallery",
     "GalleryError",
+    "GalleryStats",
     "InputError",
     "InputSpec",
     "Latency",
     "Match",
+    "Matches",
+    "NewEntry",
     "ProviderError",
     "Recognition",
     "Recognizer",

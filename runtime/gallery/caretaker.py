@@ -1,0 +1,252 @@
+"""The background thread that keeps the graph: loads, rebuilds, catches up, measures, watches recall, saves.
+
+Queries are answered exactly from the vectors until it is done, so nothing that happens here can make an
+answer wrong or late; what fails here is remembered as `trouble` and tried again at the next occasion.
+"""
+
+import os
+import threading
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import GalleryError
+from ..reporter import QuietReporter, Reporter
+from . import graph as graphs
+from .container import DoubtfulGraph, GraphHeader, Links, read_container, write_container
+from .folder import GRAPH
+from .graph import Graph
+from .index import SearchIndex
+from .schema import Head
+from .speed import SMALLEST_GRAPH, WIDEST_SEARCH, machine, measure
+from .store import Store
+
+_DELETED_SHARE = 0.2
+_GROWTH = 1.5
+# One insertion takes about half a millisecond at 100,000 entries: queries wait for eight at most.
+_CATCH_UP = 8
+_UNSAVED_SHARE = 0.1
+_QUIET_S = 1.0
+
+
+class Caretaker:
+    """Looks after one gallery's graph.
+
+    Attributes:
+        trouble: The last failure that was worked around, or None.
+        graph_note: What was found in the graph's file, or None where it was whole or missing.
+    """
+
+    def __init__(self, store: Store, index: SearchIndex, head: Head) -> None:
+        self.trouble: str | None = None
+        self.graph_note: str | None = None
+        self._store, self._index, self._head = store, index, head
+        self._wanted = threading.Event()
+        self._stopped = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._work_lock = threading.Lock()
+        self._start_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._log_dirty = False
+        self._file_read = False
+        self._unsaved = 0
+
+    def wake(self) -> None:
+        """Have what is due done soon, in the background."""
+        if self._stopped.is_set():
+            return
+        self._idle.clear()
+        self._wanted.set()
+        with self._start_lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="gallery-caretaker", daemon=True)
+                self._thread.start()
+
+    def wrote(self) -> None:
+        """Note that the log has grown: it is copied back when writing pauses."""
+        self._log_dirty = True
+        self.wake()
+
+    def settle(self, timeout_s: float | None = None) -> bool:
+        """Wait until nothing is due; False after `timeout_s`."""
+        self.wake()
+        return self._idle.wait(timeout_s)
+
+    def stop(self) -> None:
+        """End the thread and save what it learnt."""
+        self._stopped.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._unsaved:
+            self._attempt_save()
+
+    def rebuild(self, reporter: Reporter | None = None) -> None:
+        """Build, measure and save the graph now, in the caller's thread with all cores."""
+        with self._work_lock:
+            if self._index.live >= SMALLEST_GRAPH and graphs.available():
+                self._build(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, reporter)
+                self._measure()
+                self._save()
+            else:
+                self._drop()
+
+    def _loop(self) -> None:
+        _lower_priority()
+        while not self._stopped.is_set():
+            if not self._wanted.wait(_QUIET_S if self._log_dirty else None):
+                self._empty_log()
+                continue
+            self._wanted.clear()
+            try:
+                with self._work_lock:
+                    self._work()
+            except (GalleryError, OSError, RuntimeError, MemoryError, DoubtfulGraph) as error:
+                self.trouble = f"the graph could not be kept: {error}"
+            if not self._wanted.is_set():
+                self._idle.set()
+        self._idle.set()
+
+    def _work(self) -> None:
+        index = self._index
+        if not graphs.available() or index.live < SMALLEST_GRAPH:
+            if index.graph is not None:
+                index.set_graph(None, np.empty(0, np.int64), None)
+            return
+        if index.graph is None and not self._file_read:
+            self._file_read = True
+            self._load()
+        if index.graph is None or index.graph.deleted_share > _DELETED_SHARE:
+            self._build(threads=1)
+        self._catch_up()
+        if self._must_measure():
+            self._measure()
+        self._watch_recall()
+        if self._unsaved > _UNSAVED_SHARE * index.live:
+            self._attempt_save()
+
+    def _load(self) -> None:
+        path = self._store.folder / GRAPH
+        if not path.exists():
+            return
+        try:
+            header, links = read_container(path)
+            self._check_belongs(header)
+            graph = self._join(header, links)
+        except (DoubtfulGraph, OSError) as error:
+            self.graph_note = f"the graph's file was not used: {error}; it is made anew from the vectors"
+            return
+        self._index.set_graph(graph, links.ids, header.speed)
+        self._unsaved = 0
+
+    def _check_belongs(self, header: GraphHeader) -> None:
+        table, head = self._index.table, self._head
+        if header.gallery != head.uuid.hex():
+            raise DoubtfulGraph("it belongs to another gallery")
+        if (header.model_id, header.epoch) != (head.model_id, self._index.epoch):
+            raise DoubtfulGraph("it was made from another model's embeddings")
+        if table is None or header.dim != table.dim or header.space != graphs.SPACE:
+            raise DoubtfulGraph("it was made for vectors of another kind")
+
+    def _join(self, header: GraphHeader, links: Links) -> Graph:
+        with self._index.lock:
+            table = self._index.table
+            assert table is not None
+            slots, found = table.find(links.ids)
+            if (table.checksums[slots[found]] != links.checksums[found]).any():
+                raise DoubtfulGraph("its links were made for other entries")
+            if links.ids.max() > table.last_id:
+                raise DoubtfulGraph("it is newer than the gallery")
+            vectors = table.matrix[slots]
+        if (~found).sum() > _DELETED_SHARE * len(found):
+            raise DoubtfulGraph("too many of its entries were removed")
+        vectors[~found] = 0.0
+        graphs.fill_from_neighbours(vectors, ~found, links.base)
+        return Graph.from_links(header, links, vectors)
+
+    def _build(self, threads: int, reporter: Reporter | None = None) -> None:
+        with self._index.lock:
+            table = self._index.table
+            assert table is not None
+            ids, vectors = table.ids, table.matrix
+            if table.live < table.rows:
+                ids, vectors = ids[table.alive], vectors[table.alive]
+        with (reporter or QuietReporter()).task("Building the graph", len(ids)) as task:
+            graph = graphs.build(ids, vectors, threads, self._stopped.is_set, task.advance)
+        if graph is not None:
+            self._index.set_graph(graph, ids, None)
+            self._unsaved = len(ids)
+
+    def _catch_up(self) -> None:
+        while not self._stopped.is_set() and (added := self._index.catch_up(_CATCH_UP)):
+            self._unsaved += added
+            self._stopped.wait(0.001)  # let waiting queries in between: the lock is not fair
+
+    def _must_measure(self) -> bool:
+        speed, live = self._index.speed, self._index.live
+        if self._index.graph is None or self._stopped.is_set():
+            return False
+        if speed is None or speed.machine != machine():
+            return True
+        return not speed.rows / _GROWTH <= live <= speed.rows * _GROWTH
+
+    def _measure(self, narrowest: int = 0) -> None:
+        with self._index.lock:
+            table, graph = self._index.table, self._index.graph
+            if table is None or graph is None:
+                return
+            ids, matrix, alive = table.ids, table.matrix, table.alive
+        self._index.set_speed(measure(graph, ids, matrix, alive, narrowest))
+        self._unsaved = max(self._unsaved, self._index.live)
+
+    def _watch_recall(self) -> None:
+        index = self._index
+        while index.samples and not self._stopped.is_set():
+            index.count_recall(index.samples.popleft())
+        if index.speed is None or not index.recall_is_low():
+            return
+        if index.speed.ef >= WIDEST_SEARCH:
+            self._build(threads=1)
+        self._measure(narrowest=2 * index.speed.ef if index.speed is not None else 0)
+
+    def _attempt_save(self) -> None:
+        try:
+            self._save()
+        except OSError as error:
+            self.trouble = f"the graph's file could not be written ({error.strerror or error}): it stays as it was"
+
+    def _save(self) -> None:
+        index, speed = self._index, self._index.speed
+        graph, self._unsaved = index.graph, 0
+        if graph is None or len(graph) == 0 or not self._store.writable:
+            return
+        links = graph.links(self._checksums_of)
+        header = graph.header(self._head.uuid, self._head.model_id, index.epoch, links, speed)
+        write_container(self._store.folder / GRAPH, header, links)
+
+    def _checksums_of(self, ids: NDArray[np.int64]) -> NDArray[np.uint32]:
+        with self._index.lock:
+            table = self._index.table
+            assert table is not None
+            slots, found = table.find(ids)
+            return np.where(found, table.checksums[slots], 0).astype(np.uint32)
+
+    def _drop(self) -> None:
+        self._index.set_graph(None, np.empty(0, np.int64), None)
+        if self._store.writable:
+            (self._store.folder / GRAPH).unlink(missing_ok=True)
+
+    def _empty_log(self) -> None:
+        self._log_dirty = False
+        try:
+            self._store.checkpoint()
+        except GalleryError as error:
+            self.trouble = str(error)
+
+
+def _lower_priority() -> None:
+    # On Linux niceness belongs to the thread: the camera loop keeps its cores.
+    with suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -1,0 +1,352 @@
+"""`Gallery`: what a device looks things up in, and what it is taught.
+
+An add or a remove first goes to SQLite and returns when it is on the disk; the memory then takes in what was
+committed, by whomever, in the order of the commits. Queries are answered from memory alone.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import GalleryError
+from ..preprocess import Image
+from ..recognition import Match
+from ..reporter import Reporter
+from .caretaker import Caretaker
+from .check import check_folder
+from .entries import entry_of, prepare, unit_rows
+from .folder import disk_bytes, remove_stale_temporaries
+from .index import SearchIndex
+from .schema import SCHEMA_VERSION, Head, damaged
+from .speed import SMALLEST_GRAPH
+from .store import Store
+from .values import CheckReport, Entry, GalleryStats, Matches, NewEntry
+
+_SLICE = 512
+_LOAD_SLICE = 4096
+_PAGE = 256
+
+
+class Gallery:
+    """An open gallery. Every method may be called from any thread, and by several processes on one folder.
+
+    Use it as a context manager, or call `close`.
+
+    Attributes:
+        path: Its folder.
+        model_id: The embedding space of its entries.
+    """
+
+    def __init__(self, store: Store, head: Head) -> None:
+        self.path = store.folder
+        self.model_id = head.model_id
+        self._store = store
+        self._index = SearchIndex()
+        self._caretaker = Caretaker(store, self._index, head)
+        self._take_lock = threading.Lock()
+        self._trouble: str | None = None
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: str | Path, model: str | None = None, create: bool = True, dim: int | None = None) -> "Gallery":
+        """Open a gallery, checking every entry's checksum: about half a second for 100,000 entries.
+
+        Args:
+            path: Its folder.
+            model: The embedding model in use (`Recognizer.model_id`); None takes the gallery's own, for
+                work that neither adds nor searches by embedding.
+            create: Make it where it is missing; needs `model`.
+            dim: Width of the embeddings, where known; else the first entry sets it.
+
+        Raises:
+            GalleryError: It is missing, damaged, of a newer schema, of another model, locked, or cannot be
+                read or made.
+        """
+        store = Store.open(Path(path), model, create, dim)
+        try:
+            head = store.head()
+            _check_fits(Path(path), head, model, dim)
+            gallery = cls(store, head)
+            store.changed()
+            gallery._take_in(_LOAD_SLICE)
+            if store.writable:
+                remove_stale_temporaries(store.folder)
+        except BaseException:
+            store.close()
+            raise
+        return gallery
+
+    def close(self) -> None:
+        """Save what the graph learnt and close; everything acknowledged is on the disk already."""
+        if not self._closed:
+            self._closed = True
+            self._caretaker.stop()
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        self._notice_changes()
+        return self._index.live
+
+    def add(
+        self,
+        label: str,
+        embedding: NDArray[np.float32],
+        *,
+        crop: Image | None = None,
+        metadata: Mapping[str, str] | None = None,
+        source: str | None = None,
+    ) -> int:
+        """Store one item; returns its id when it is on the disk. See `NewEntry` for the arguments.
+
+        Raises:
+            GalleryError: It cannot be stored; the gallery is as it was.
+            InputError: The crop is no frame.
+        """
+        return self.add_many([NewEntry(label, embedding, crop, metadata or {}, source)])[0]
+
+    def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
+        """Store several items in one transaction: all or none. Returns their ids.
+
+        Raises:
+            GalleryError: One cannot be stored; the gallery is as it was.
+            InputError: A crop is no frame.
+        """
+        self._require_open()
+        if not entries:
+            return []
+        dim = self.dim or int(np.atleast_2d(entries[0].embedding).shape[-1])
+        ids = self._store.append([prepare(entry, self.model_id, dim) for entry in entries], self.model_id, dim)
+        self._take_in_written()
+        return ids
+
+    def remove(self, ids: Sequence[int]) -> int:
+        """Remove entries, vectors and pictures overwritten; unknown ids are passed over.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            GalleryError: They could not be removed, or traces remain because another process reads them.
+        """
+        self._require_open()
+        count = self._store.delete([int(id) for id in ids])
+        self._take_in_written()
+        if count:
+            self._store.erase_traces()
+        return count
+
+    def search(self, queries: NDArray[np.float32], k: int = 5) -> Matches:
+        """Find the nearest entries.
+
+        Args:
+            queries: float32, shape (dim,) or (queries, dim).
+            k: How many to find of each.
+
+        Raises:
+            GalleryError: The queries are of another width, not finite, or zero.
+        """
+        checked = self._checked(queries, k)
+        matches = self._index.search(checked, k)
+        self._after_search()
+        return matches
+
+    def match(self, embedding: NDArray[np.float32], k: int = 5) -> tuple[Match, ...]:
+        """The nearest entries to one embedding, with label and metadata, most similar first.
+
+        Args:
+            embedding: float32, shape (dim,).
+            k: How many to find at most.
+
+        Raises:
+            GalleryError: The embedding is of another width, not finite, or zero.
+        """
+        checked = self._checked(embedding, k)
+        if len(checked) != 1:
+            raise GalleryError(f"match takes one embedding, not {len(checked)}: use search")
+        matches = self._index.match(checked, k)
+        self._after_search()
+        return matches
+
+    @property
+    def dim(self) -> int | None:
+        """Width of its vectors; None while it is empty and was made without one."""
+        return self._index.table.dim if self._index.table is not None else None
+
+    def entry(self, id: int) -> Entry:
+        """One entry.
+
+        Raises:
+            GalleryError: There is none of this id.
+        """
+        self._require_open()
+        rows = self._store.entry_rows(int(id) - 1, 1)
+        if not rows or rows[0][0] != id:
+            raise GalleryError(f"gallery '{self.path}' has no entry {id}: 'sightline gallery list' names them")
+        return entry_of(rows[0])
+
+    def entries(self, label: str | None = None) -> Iterator[Entry]:
+        """Go through the entries, of one label or all, by id; changes made meanwhile may be seen."""
+        self._require_open()
+        after = 0
+        while rows := self._store.entry_rows(after, _PAGE, label):
+            yield from map(entry_of, rows)
+            after = rows[-1][0]
+
+    def crop(self, id: int) -> bytes | None:
+        """The entry's picture, JPEG, or None where none is kept.
+
+        Raises:
+            GalleryError: It is damaged or cannot be read.
+        """
+        self._require_open()
+        return self._store.crop(int(id))
+
+    def labels(self) -> dict[str, int]:
+        """Entries of each label, most first."""
+        self._notice_changes()
+        with self._index.lock:
+            return self._index.table.label_counts() if self._index.table is not None else {}
+
+    def ids_of(self, label: str) -> list[int]:
+        """Ids of the entries of a label."""
+        self._notice_changes()
+        with self._index.lock:
+            return self._index.table.ids_of(label) if self._index.table is not None else []
+
+    def stats(self) -> GalleryStats:
+        """Size, and how queries are answered at this moment and why."""
+        labels = len(self.labels())
+        index, graph, speed = self._index, self._index.graph, self._index.speed
+        return GalleryStats(
+            path=str(self.path),
+            model_id=self.model_id,
+            dim=self.dim,
+            schema_version=SCHEMA_VERSION,
+            entries=index.live,
+            labels=labels,
+            crops=self._store.crops(),
+            disk_bytes=disk_bytes(self.path),
+            search="graph" if index.graph_answers else "exact",
+            reason=index.describe(),
+            graph_entries=len(graph) - graph.deleted if graph is not None else 0,
+            graph_deleted=graph.deleted_share if graph is not None else 0.0,
+            exact_us=speed.exact_us if speed is not None else None,
+            graph_us=speed.graph_us if speed is not None else None,
+            measured_recall=speed.recall if speed is not None else None,
+            live_recall=index.live_recall,
+            trouble=self._trouble or self._caretaker.trouble or self._caretaker.graph_note,
+        )
+
+    def check(self) -> CheckReport:
+        """Read every byte of the files and report damage.
+
+        Raises:
+            GalleryError: The files are gone.
+        """
+        return check_folder(self.path)
+
+    def rebuild(self, reporter: Reporter | None = None) -> None:
+        """Make the graph anew, measure it, and save it, with all cores.
+
+        Raises:
+            OSError: Its file could not be written.
+        """
+        self._require_open()
+        self._caretaker.rebuild(reporter)
+
+    def settle(self, timeout_s: float | None = None) -> bool:
+        """Wait until the background has nothing left to do on the graph; False after `timeout_s`."""
+        return self._caretaker.settle(timeout_s)
+
+    def _checked(self, queries: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+        if k < 1:
+            raise GalleryError(f"k is at least 1, not {k}")
+        self._notice_changes()
+        return unit_rows(queries, self.dim)
+
+    def _after_search(self) -> None:
+        index = self._index
+        if index.samples or (index.graph is None and index.live >= SMALLEST_GRAPH):
+            self._caretaker.wake()
+
+    def _take_in_written(self) -> None:
+        """Take in what was just committed; it is on the disk, so failing to read it back is no failure of it."""
+        try:
+            with self._take_lock:
+                self._take_in(_SLICE)
+        except GalleryError as error:
+            self._trouble = str(error)
+            self._store.look_again()
+        self._caretaker.wrote()
+
+    def _notice_changes(self) -> None:
+        """Take in what other processes committed, a slice a query; the memory goes on where that fails."""
+        self._require_open()
+        try:
+            if not self._store.changed():
+                return
+            if not self._take_lock.acquire(blocking=False):
+                self._store.look_again()
+                return
+            try:
+                if not self._take_in(_SLICE, slices=1):
+                    self._store.look_again()
+            finally:
+                self._take_lock.release()
+        except GalleryError as error:
+            self._trouble = str(error)
+
+    def _take_in(self, limit: int, slices: int | None = None) -> bool:
+        """Bring the memory up to what is committed; False where more than `slices` of it were left."""
+        index, done = self._index, 0
+        while slices is None or done < slices:
+            delta = self._store.delta(index.last_id, index.generation, limit)
+            if delta.head.model_id != self.model_id:
+                raise GalleryError(_other_model(self.path, delta.head.model_id, self.model_id))
+            if delta.head.epoch != index.epoch and index.last_id:
+                return self._take_in_anew()
+            last = delta.added is None or len(delta.added.ids) < limit
+            index.apply(delta, last)
+            if last:
+                if not index.agrees_with(delta):
+                    raise damaged(self.path, "entries are missing or were changed behind its back")
+                return True
+            done += 1
+        return False
+
+    def _take_in_anew(self) -> bool:
+        fresh = Gallery(self._store, self._store.head())
+        fresh._take_in(_LOAD_SLICE)
+        self._index.replace(fresh._index)
+        return True
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise GalleryError(f"gallery '{self.path}' is closed: open it again")
+
+
+def _check_fits(path: Path, head: Head, model: str | None, dim: int | None) -> None:
+    if model is not None and model != head.model_id:
+        raise GalleryError(_other_model(path, head.model_id, model))
+    if dim is not None and head.dim not in (None, dim):
+        raise GalleryError(f"gallery '{path}' holds embeddings of {head.dim} dimensions, not {dim}")
+
+
+def _other_model(path: Path, held: str, wanted: str) -> str:
+    return (
+        f"gallery '{path}' holds embeddings of model {held}, this bundle makes {wanted}: "
+        f"run 'sightline gallery reembed {path} --bundle BUNDLE'"
+    )
