@@ -100,6 +100,12 @@ class Gallery:
         self._notice_changes()
         return self._index.live
 
+    def __contains__(self, id: object) -> bool:
+        self._notice_changes()
+        with self._index.lock:
+            table = self._index.table
+            return table is not None and isinstance(id, int) and bool(table.find(np.array([id]))[1][0])
+
     def add(
         self,
         label: str,
@@ -266,6 +272,11 @@ class Gallery:
         """
         self._require_open()
         self._caretaker.rebuild(reporter)
+
+    @property
+    def wants_graph(self) -> bool:
+        """Whether it is large enough that a graph may be faster than comparing every entry."""
+        return self._index.live >= SMALLEST_GRAPH
 
     def settle(self, timeout_s: float | None = None) -> bool:
         """Wait until the background has nothing left to do on the graph; False after `timeout_s`."""

@@ -1,0 +1,125 @@
+"""`sightline gallery build|add`: photos become entries."""
+
+from typing import Any
+
+import click
+
+from ..options import device_options
+
+_BUNDLE = click.option("--bundle", required=True, metavar="BUNDLE", help="The bundle that embeds.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.command("build")
+@click.argument("gallery")
+@click.argument("data")
+@_BUNDLE
+@click.option("--label-column", default="label", show_default=True, help="CSV column that holds the label.")
+@_JSON
+@device_options
+def build(
+    gallery: str,
+    data: str,
+    bundle: str,
+    label_column: str,
+    as_json: bool,
+    provider: str,
+    variant: str,
+    threads: int | None,
+) -> int:
+    """Put the labelled photos of DATA (a folder of class folders, or a CSV file) into GALLERY.
+
+    GALLERY is made where it is missing. Photos that it holds already under the same label are passed over, so
+    an interrupted build goes on where it stopped. Other CSV columns become metadata. A photo that cannot be
+    read is named, the rest goes on, and the exit code is 1.
+
+    \b
+    Example:
+      sightline gallery build shop.gallery photos/ --bundle kiosk.bundle
+      sightline gallery build shop.gallery products.csv --label-column name --bundle kiosk.bundle
+    """
+    from sightline.runtime import Bundle, Gallery, Recognizer
+    from sightline.runtime.dataset import match_labels, read_dataset
+
+    from ..console import ConsoleReporter
+    from ..enrolment import enrol
+
+    loaded = Bundle.load(bundle)
+    images = match_labels(read_dataset(data, label_column), loaded.labels)
+    recognizer = Recognizer(loaded, provider, variant, threads)
+    reporter = ConsoleReporter()
+    with Gallery.open(gallery, model=recognizer.model_id) as opened:
+        done = enrol(opened, recognizer, images, reporter, skip_known=True)
+        if done.ids and opened.wants_graph:
+            opened.rebuild(reporter)
+        entries, labels = len(opened), len(opened.labels())
+    figures = {"gallery": gallery, "added": len(done.ids), "known": len(done.known)}
+    _report({**figures, "failed": done.failed, "entries": entries, "labels": labels}, as_json)
+    return 1 if done.failed else 0
+
+
+@click.command("add")
+@click.argument("gallery")
+@click.argument("images", nargs=-1, required=True)
+@click.option("--label", required=True, metavar="NAME", help="What the images show.")
+@_BUNDLE
+@click.option("--meta", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata of every image; repeat it.")
+@_JSON
+@device_options
+def add(
+    gallery: str,
+    images: tuple[str, ...],
+    label: str,
+    bundle: str,
+    pairs: tuple[str, ...],
+    as_json: bool,
+    provider: str,
+    variant: str,
+    threads: int | None,
+) -> int:
+    """Add IMAGES (files or folders), all of one label, to GALLERY; it is made where it is missing.
+
+    \b
+    Example:
+      sightline gallery add shop.gallery mug1.jpg mug2.jpg --label mug --meta sku=A-17 --bundle kiosk.bundle
+    """
+    from sightline.runtime import Bundle, Gallery, Recognizer
+    from sightline.runtime.dataset import list_images
+
+    from ..console import ConsoleReporter, print_json
+    from ..enrolment import enrol, labelled
+
+    photos = labelled(list_images(images), label, _metadata(pairs))
+    recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
+    with Gallery.open(gallery, model=recognizer.model_id) as opened:
+        done = enrol(opened, recognizer, photos, ConsoleReporter())
+        entries = len(opened)
+    if as_json:
+        added = [{"image": image, "id": id} for image, id in done.ids.items()]
+        print_json({"gallery": gallery, "added": added, "failed": done.failed, "entries": entries})
+    else:
+        for image, id in done.ids.items():
+            click.echo(f"{id}\t{label}\t{image}")
+    return 1 if done.failed else 0
+
+
+def _metadata(pairs: tuple[str, ...]) -> dict[str, str]:
+    metadata = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"expected KEY=VALUE, not {pair!r}", param_hint="--meta")
+        metadata[key] = value
+    return metadata
+
+
+def _report(figures: dict[str, Any], as_json: bool) -> None:
+    from ..console import print_json
+
+    if as_json:
+        print_json(figures)
+        return
+    known = f", {figures['known']} were there already" if figures["known"] else ""
+    failed = f", {len(figures['failed'])} could not be read" if figures["failed"] else ""
+    held = f"{figures['entries']} entries of {figures['labels']} labels"
+    click.echo(f"{figures['gallery']}: {held} ({figures['added']} added{known}{failed})")
