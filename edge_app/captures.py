@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-# FFmpeg prints its own lines to stderr, with the address and its password in some of them. A V4L2 camera that
-# was unplugged blocks a read for 10 s unless told otherwise. Both are read when a capture is opened.
+# OpenCV warns beside our own sentence, FFmpeg prints addresses with their passwords, and a V4L2 camera that was
+# unplugged blocks a read for 10 s unless told otherwise.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "3")
 

@@ -34,11 +34,11 @@ class ConsoleReporter:
 
     def say(self, text: str) -> None:
         """Show one line."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Show one line that the user should act on."""
-        self._console.print(f"warning: {text}", style="yellow", markup=False)
+        self._console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
     @contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:

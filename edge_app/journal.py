@@ -1,5 +1,6 @@
 """JSON lines of a run: what was decided, and what happened."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from .teach import Refused, Removed, Taught, TeachEvent
 class Journal:
     """Writes one JSON object a line, each flushed at once.
 
-    A disk that is full or gone for a while costs lines, not the run: they are counted in `lost`.
+    A disk that is full or gone for a while costs lines, not the run: they are counted in `lost`. Where nobody
+    reads stdout any more (`| head`), `unread` turns true and the run may end.
 
     Args:
         target: A file, overwritten; "-" for stdout; None writes nowhere.
@@ -32,6 +34,7 @@ class Journal:
 
     def __init__(self, target: str | None) -> None:
         self.lost = 0
+        self.unread = False
         self._owned = target not in (None, "-")
         self._stream: TextIO | None = sys.stdout if target == "-" else None
         if target is not None and self._owned:
@@ -90,7 +93,9 @@ class Journal:
             self._stream.write(msgspec.json.encode(line).decode() + "\n")
             self._stream.flush()
         except BrokenPipeError:
-            raise
+            self._stream, self.unread = None, True
+            # Python flushes stdout once more when it ends and would complain then.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError:
             self.lost += 1
 

@@ -136,7 +136,7 @@ class Loop:
         enough = limits.max_frames is not None and self._tally.frames >= limits.max_frames
         late = limits.duration_s is not None and time.monotonic() - self._started_s >= limits.duration_s
         ended = self._parts.reader.status.state is State.ENDED
-        return bool(self._stop) or enough or late or ended
+        return bool(self._stop) or enough or late or ended or self._parts.journal.unread
 
     def _tick(self) -> None:
         self._obey()

@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.runtime.errors import SightlineError
-from sightline.runtime.gallery.values import NewEntry
+from sightline.runtime import NewEntry, SightlineError
 from sightline.runtime.preprocess import Image
 from sightline.runtime.recognition import Recognition
 

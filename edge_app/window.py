@@ -18,6 +18,17 @@ PROBE_TIMEOUT_S = 20.0
 _PROBE = "import cv2; cv2.namedWindow('probe', cv2.WINDOW_NORMAL); cv2.waitKey(1); cv2.destroyAllWindows()"
 _SHIFT = (0xFFE1, 0xFFE2)
 _ENTER, _BACKSPACE, _ESCAPE = (10, 13, 0xFF0D, 0xFF8D), (8, 127, 0xFF08), (27, 0xFF1B)
+_NO_KEY = -1
+# X key codes of other alphabets are an old 8-bit character set with its number in front.
+_ALPHABETS = {
+    1: "iso8859_2",
+    2: "iso8859_3",
+    3: "iso8859_4",
+    5: "iso8859_6",
+    6: "koi8_u",
+    7: "iso8859_7",
+    12: "iso8859_8",
+}
 MAX_NAME_LETTERS = 80
 
 
@@ -109,7 +120,7 @@ class Window:
     def keys(self, wait_ms: int = 1) -> list[int]:
         """Give the keys pressed since the last call, after letting the window work for `wait_ms`."""
         pressed: list[int] = []
-        while (key := cv2.waitKeyEx(max(1, wait_ms))) >= 0 and len(pressed) < 32:
+        while (key := cv2.waitKeyEx(max(1, wait_ms))) != _NO_KEY and len(pressed) < 32:
             pressed.append(key)
             wait_ms = 1
         return pressed
@@ -126,8 +137,14 @@ class Window:
 
 
 def _letter(key: int) -> str:
-    # X key codes: Latin-1 as it is, other letters as 0x01000000 plus their code point.
-    point = key - 0x01000000 if 0x01000000 < key <= 0x0110FFFF else key
-    if not (0x20 <= point < 0x7F or 0xA0 <= point < 0x100 or point != key):
-        return ""
-    return chr(point) if chr(point).isprintable() else ""
+    """The letter of a key code of OpenCV's Qt window; "" where it is none."""
+    if key < 0:
+        # Qt names the key by its capital, and OpenCV passes it on as a signed byte.
+        letter = chr(key & 0xFF).lower()
+    elif key > 0x01000000:
+        letter = chr(key - 0x01000000) if key <= 0x0110FFFF else ""
+    elif key >> 8 in _ALPHABETS:
+        letter = bytes([key & 0xFF]).decode(_ALPHABETS[key >> 8], "ignore")
+    else:
+        letter = chr(key) if key < 0x100 else ""
+    return letter if letter.isprintable() else ""
