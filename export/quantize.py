@@ -4,7 +4,7 @@ float graph -> fold the normalization -> plan -> observe ranges -> write QDQ -> 
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onnx import ModelProto
 
@@ -35,7 +35,7 @@ class QuantizationOptions:
     """
 
     method: str = "mse"
-    weights: WeightFormat = WeightFormat()
+    weights: WeightFormat = field(default_factory=WeightFormat)
     keep_float: Collection[str] = ()
 
 

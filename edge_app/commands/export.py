@@ -1,0 +1,129 @@
+"""`sightline export`: quantize, prove and pack a model as a bundle."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from sightline.runtime.errors import InputError
+
+from ..console import ConsoleReporter, print_json, print_table
+
+if TYPE_CHECKING:
+    from sightline.export.pipeline import ExportResult
+    from sightline.export.source import ExportSource
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--out", required=True, metavar="BUNDLE", help="Folder to write, or a file ending in .sightline.")
+@click.option(
+    "--max-drop",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(-100, 100),
+    help="Points of top-1 that int8 may lose.",
+)
+@click.option("--arch", help="Architecture of ready weights (instead of RUN).")
+@click.option("--weights", metavar="FILE|imagenet", help="Ready weights: a torchvision state dict.")
+@click.option("--labels", metavar="FILE", help="Names of the outputs, one a line.")
+@click.option("--data", help="Labelled photos: a folder of class folders or a CSV file.")
+@click.option("--label-column", default="label", show_default=True, help="CSV column with the label or its index.")
+@click.option("--dim", default=256, show_default=True, type=click.IntRange(2, 4096), help="Width of the embedding.")
+@click.option("--seed", default=0, show_default=True, help="Which photos calibrate.")
+@click.option("--json", "as_json", is_flag=True, help="Print the gate and all figures as one JSON object.")
+def command(
+    run: str | None,
+    out: str,
+    max_drop: float,
+    arch: str | None,
+    weights: str | None,
+    labels: str | None,
+    data: str | None,
+    label_column: str,
+    dim: int,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Make a bundle for devices from RUN, or from ready weights with --arch, --weights, --labels and --data.
+
+    Writes fp32 and int8, measures both side by side on photos that neither training nor calibration saw, and
+    makes int8 the default where the gate passes. When it fails the bundle is written with fp32 as its default
+    and the exit code is 1.
+
+    \b
+    Example:
+      sightline export run --out kiosk.bundle
+      sightline export --arch mobilenet_v2 --weights imagenet --labels names.txt --data photos/ --out kiosk.sightline
+    """
+    from sightline.export.gate import Limits
+    from sightline.export.pipeline import ExportOptions, export_bundle
+    from sightline.export.writer import check_place
+
+    reporter = ConsoleReporter()
+    check_place(out)
+    ready = (arch, weights, labels, data)
+    if run is not None and any(ready):
+        raise click.UsageError("give either RUN or --arch, --weights, --labels and --data, not both")
+    if run is None and not all(ready):
+        raise click.UsageError("give RUN (what 'sightline train' wrote), or --arch, --weights, --labels and --data")
+    source = _source(run, ready, label_column, dim, seed, reporter)
+    result = export_bundle(source, out, ExportOptions(Limits(max_drop=max_drop)), reporter)
+    if as_json:
+        print_json({"bundle": out, "bundle_id": result.manifest.bundle_id, **_figures(result)})
+    else:
+        _print(result)
+    if result.report.gate.passed:
+        return 0
+    raise InputError(f"the gate failed, so fp32 is the default of '{out}': {'; '.join(result.report.gate.reasons)}")
+
+
+def _source(
+    run: str | None,
+    ready: tuple[str | None, ...],
+    label_column: str,
+    dim: int,
+    seed: int,
+    reporter: ConsoleReporter,
+) -> "ExportSource":
+    from sightline.export.source import ReadyWeights, source_from_run, source_from_weights
+
+    if run is not None:
+        return source_from_run(run, seed)
+    arch, weights, labels, data = (str(value) for value in ready)
+    return source_from_weights(ReadyWeights(arch, weights, labels, data, label_column, dim), seed, reporter)
+
+
+def _figures(result: "ExportResult") -> dict[str, object]:
+    report = result.report
+    return {
+        "gate": report.gate,
+        "default_variant": report.gate.default_variant,
+        "variants": report.variants,
+        "decision": report.decision,
+        "parity": report.parity,
+        "calibration": report.calibration,
+    }
+
+
+def _print(result: "ExportResult") -> None:
+    report = result.report
+    rows = [
+        (
+            one.name,
+            f"{one.top1.value:.2%} ({one.top1.low:.1%} to {one.top1.high:.1%})",
+            f"{one.drift.agreement:.2%}",
+            f"{one.drift.mean_cosine:.4f}",
+            f"{one.bytes / 1e6:.2f}",
+            f"{one.timing.median_ms:.2f}",
+            f"{one.timing.speedup:.2f}x",
+            f"{one.fusion.int8_convolutions}/{one.fusion.int8_convolutions + len(one.fusion.float_convolutions)}",
+            "default" if one.name == report.gate.default_variant else "",
+        )
+        for one in report.variants
+    ]
+    columns = ("variant", "top-1 (95 %)", "as fp32", "cosine", "MB", "ms", "speed", "int8 convs", "")
+    print_table(columns, rows)
+    click.echo(f"{report.evaluation_images} evaluation photos, {report.calibration.images} calibration photos")
+    for reason in report.gate.reasons:
+        click.echo(f"gate: {reason}")
+    click.echo(f"wrote {result.path} (bundle {result.manifest.bundle_id[:12]}, report.html inside)")

@@ -1,0 +1,171 @@
+"""Everything that export measured, as data: what report.json holds and report.html shows."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.runtime.manifest import DecisionPolicy, GateResult
+from sightline.runtime.preprocess import InputSpec
+from sightline.runtime.recognition import softmax
+
+from .evaluate import Drift, Outputs, Rate, rate
+from .fusion import Fusion
+from .latency import Timing
+from .parity import Parity
+from .run import Epoch
+
+_BINS = 10
+_PAIRS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class VariantFigures:
+    """One variant, measured.
+
+    Attributes:
+        top1: On the evaluation photos.
+        top5: On the evaluation photos.
+        drift: Against fp32; of fp32 itself all ones and zeros.
+        timing: At batch 1, all variants in the same run.
+        batches: How near batches of 2 and 5 are to single photos.
+        fusion: What runs in integers.
+    """
+
+    name: str
+    precision: str
+    target: str
+    bytes: int
+    top1: Rate
+    top5: Rate
+    drift: Drift
+    timing: Timing
+    batches: Parity
+    fusion: Fusion
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """One class under the default variant: evaluation photos, and the share answered rightly."""
+
+    label: str
+    images: int
+    top1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """A pair of classes that the default variant mixes up.
+
+    Attributes:
+        truth: The right label.
+        answer: What it said.
+        count: How often.
+        example: Row of one such evaluation photo.
+    """
+
+    truth: str
+    answer: str
+    count: int
+    example: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How well probabilities fit how often answers are right, in ten bins of equal width.
+
+    Attributes:
+        confidence: Mean probability of the first answer in each bin; None where it is empty.
+        accuracy: Share of right answers in each bin; None where it is empty.
+        count: Photos in each bin.
+        error: Expected calibration error: the mean gap, weighted by the photos.
+    """
+
+    confidence: tuple[float | None, ...]
+    accuracy: tuple[float | None, ...]
+    count: tuple[int, ...]
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationFacts:
+    """What quantization looked at: photos, classes, the hash of their contents, how ranges were found."""
+
+    images: int
+    classes: int
+    sha256: str
+    method: str
+    weight_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The content of report.json."""
+
+    arch: str
+    labels: tuple[str, ...]
+    input: InputSpec
+    embedding_dim: int
+    model_id: str
+    evaluation_images: int
+    evaluated_classes: int
+    variants: tuple[VariantFigures, ...]
+    gate: GateResult
+    decision: DecisionPolicy
+    parity: Parity
+    calibration: CalibrationFacts
+    reliability: Reliability
+    classes: tuple[ClassFigures, ...]
+    confusions: tuple[Confusion, ...]
+    training: dict[str, Any]
+    history: tuple[Epoch, ...]
+    cpu: str
+    threads: int
+    tool_versions: dict[str, str]
+
+    @property
+    def default(self) -> VariantFigures:
+        """The variant that devices run."""
+        return next(one for one in self.variants if one.name == self.gate.default_variant)
+
+
+def class_figures(outputs: Outputs, truth: NDArray[np.int64], labels: Sequence[str]) -> tuple[ClassFigures, ...]:
+    """Give every evaluated class, the weakest first."""
+    right = outputs.answers == truth
+    figures = [
+        ClassFigures(labels[index], int((truth == index).sum()), rate(right[truth == index]).value)
+        for index in np.unique(truth).tolist()
+    ]
+    return tuple(sorted(figures, key=lambda one: (one.top1, -one.images, one.label)))
+
+
+def confusions(outputs: Outputs, truth: NDArray[np.int64], labels: Sequence[str]) -> tuple[Confusion, ...]:
+    """Give the pairs mixed up most often, each with its most confident photo."""
+    wrong = np.flatnonzero(outputs.answers != truth)
+    pairs = Counter((int(truth[row]), int(outputs.answers[row])) for row in wrong)
+    surest = outputs.logits.max(axis=1) - np.median(outputs.logits, axis=1)
+    found = []
+    for (true, said), count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:_PAIRS]:
+        rows = [int(row) for row in wrong if truth[row] == true and outputs.answers[row] == said]
+        found.append(Confusion(labels[true], labels[said], count, max(rows, key=lambda row: float(surest[row]))))
+    return tuple(found)
+
+
+def reliability(outputs: Outputs, truth: NDArray[np.int64], temperature: float) -> Reliability:
+    """Bin the first answers by their probability."""
+    probability = softmax(outputs.logits, temperature).max(axis=1)
+    right = outputs.answers == truth
+    bins = np.minimum((probability * _BINS).astype(int), _BINS - 1)
+    rows = [bins == number for number in range(_BINS)]
+    confidence = [float(probability[row].mean()) if row.any() else None for row in rows]
+    accuracy = [float(right[row].mean()) if row.any() else None for row in rows]
+    count = [int(row.sum()) for row in rows]
+    gaps = [
+        abs(sure - true) * number
+        for sure, true, number in zip(confidence, accuracy, count, strict=True)
+        if sure is not None and true is not None
+    ]
+    return Reliability(tuple(confidence), tuple(accuracy), tuple(count), sum(gaps) / max(1, len(truth)))
