@@ -62,7 +62,7 @@ def spline(points: Points, closed: bool = True, steps: int = 10) -> NDArray[np.f
 
 def ribbon(points: Points, widths: Sequence[float], steps: int = 10) -> NDArray[np.float64]:
     """Give the outline of a band that follows a curve with a width that changes along it (unit coordinates)."""
-    line = spline(points, closed=False, steps=steps)
+    line = np.asarray(points, np.float64) if len(points) == 2 else spline(points, closed=False, steps=steps)
     half = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, len(widths)), widths)[:, None] / 2
     along = np.gradient(line, axis=0)
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
@@ -244,10 +244,16 @@ def lettering(
 def stamp(print_: Layer, points: Points, colour: Colour) -> None:
     """Print a filled outline (unit coordinates of the print)."""
     rows, columns = print_.shape[:2]
-    mask = np.zeros((rows, columns), np.uint8)
-    corners = np.rint((np.asarray(points) * (columns, rows) - 0.5) * (1 << _SHIFT)).astype(np.int32)
-    cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, _SHIFT)
-    print_ += (np.asarray(colour, np.float32) - print_) * (mask.astype(np.float32) / 255)[..., None]
+    place = np.asarray(points) * (columns, rows) - 0.5
+    left, top = np.clip(np.floor(place.min(0)).astype(int) - 1, 0, None)
+    right, bottom = np.ceil(place.max(0)).astype(int) + 2
+    # Only the part under the outline is touched: a cereal box is printed with thirty small flakes.
+    part = print_[top:bottom, left:right]
+    mask = np.zeros(part.shape[:2], np.uint8)
+    if mask.size:
+        corners = np.rint((place - (left, top)) * (1 << _SHIFT)).astype(np.int32)
+        cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, _SHIFT)
+        part += (np.asarray(colour, np.float32) - part) * (mask.astype(np.float32) / 255)[..., None]
 
 
 def ring(cx: float, cy: float, rx: float, ry: float, points: int = 40) -> NDArray[np.float64]:

@@ -153,7 +153,9 @@ def build_shelf(bays: Sequence[Sequence[Stop]], rng: np.random.Generator) -> She
     return Shelf(np.hstack(pictures), items, np.array(centres), np.array(extents))
 
 
-def _bay(bay: Sequence[Stop], rng: np.random.Generator) -> tuple[Photo, list[tuple[float, float]], list[tuple[float, float]]]:
+def _bay(
+    bay: Sequence[Stop], rng: np.random.Generator
+) -> tuple[Photo, list[tuple[float, float]], list[tuple[float, float]]]:
     columns = _SPACING * len(bay)
     horizon = round(rng.uniform(0.55, 0.7) * _ROWS)
     scene = backdrop(rng, _ROWS, columns, _UNIT, horizon)

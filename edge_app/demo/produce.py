@@ -6,7 +6,7 @@ and small marks chosen by the generator.
 
 import numpy as np
 
-from .brush import Canvas, Layer, as_layer, hsv, spline
+from .brush import Canvas, Colour, Layer, as_layer, hsv, spline
 
 
 def _speckle(canvas: Canvas, rng: np.random.Generator, cells: int) -> Layer:
@@ -83,7 +83,11 @@ _APPLES = (
 def banana(canvas: Canvas, rng: np.random.Generator) -> None:
     """Draw one to three bananas of one bunch, green-tipped to freckled."""
     count = rng.integers(1, 4)
-    hue, ripe = rng.uniform(46, 58), rng.random()
+    # Green, yellow, red: a class is a shape here, so that the net cannot learn it as one colour.
+    hue, ripe = (
+        rng.choice([rng.uniform(46, 56), rng.uniform(64, 80), rng.uniform(2, 14)], p=[0.6, 0.25, 0.15]),
+        rng.random(),
+    )
     sag = rng.uniform(0.26, 0.36)
     for index in range(count):
         lift = (count - 1 - index) * 0.085
@@ -122,12 +126,17 @@ def _one_banana(canvas: Canvas, rng: np.random.Generator, hue: float, ripe: floa
 def carrot(canvas: Canvas, rng: np.random.Generator) -> None:
     """Draw one to three carrots with their green tops."""
     count = int(rng.integers(1, 4))
+    hue, saturation, value = _CARROTS[rng.choice(3, p=[0.65, 0.2, 0.15])]
+    colour = hsv(hue + rng.uniform(-4, 4), saturation, value * rng.uniform(0.9, 1.0))
     for index in range(count):
         x = 0.5 + (index - (count - 1) / 2) * 0.2
-        _one_carrot(canvas, rng, x, (index - (count - 1) / 2) * 0.10)
+        _one_carrot(canvas, rng, x, (index - (count - 1) / 2) * 0.10, colour)
 
 
-def _one_carrot(canvas: Canvas, rng: np.random.Generator, x: float, lean: float) -> None:
+_CARROTS = ((25, 0.9, 0.98), (300, 0.6, 0.5), (47, 0.7, 0.95))
+
+
+def _one_carrot(canvas: Canvas, rng: np.random.Generator, x: float, lean: float, colour: Colour) -> None:
     top, tip = rng.uniform(0.32, 0.38), 0.94
     thick = rng.uniform(0.17, 0.24)
     for _ in range(rng.integers(6, 10)):
@@ -136,7 +145,7 @@ def _one_carrot(canvas: Canvas, rng: np.random.Generator, x: float, lean: float)
     bend = rng.uniform(-0.04, 0.04)
     line = [(x, top), (x + bend, (top + tip) / 2), (x - lean * 0.6, tip)]
     root = canvas.band(line, thick * 0.72, thick, thick * 0.92, thick * 0.72, thick * 0.48, thick * 0.22, 0.012)
-    canvas.paint(root, hsv(rng.uniform(20, 29), rng.uniform(0.84, 0.95), rng.uniform(0.88, 0.98)))
+    canvas.paint(root, colour)
     canvas.relief(root, 0.10, 0.28, 18)
     path = spline(line, closed=False)
     marks = []
@@ -159,6 +168,96 @@ def _frond(canvas: Canvas, rng: np.random.Generator, x: float, y: float, dx: flo
         for side in (-1, 1)
     ]
     canvas.paint(canvas.bands(leaflets, 0.014, 0.018, 0.004), colour, 0.95)
+
+
+def pear(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw a pear: green, yellow or russet, with a stem and sometimes a leaf."""
+    wide, neck = rng.uniform(0.27, 0.32), rng.uniform(0.09, 0.12)
+    top, low, lean = rng.uniform(0.16, 0.24), 0.94, rng.uniform(-0.05, 0.05)
+    right = [
+        (0.03, low),
+        (wide * 0.7, low - 0.04),
+        (wide, low - 0.21),
+        (wide * 0.74, 0.52),
+        (neck, 0.36),
+        (neck * 0.8, top + 0.05),
+    ]
+    outline = [(0.5 + x + lean * (low - y), y) for x, y in right]
+    outline += [(0.5 + lean * 0.7, top), *((0.5 - x + lean * (low - y), y) for x, y in reversed(right))]
+    body = canvas.blob(outline)
+    skin = hsv(rng.uniform(42, 88), rng.uniform(0.5, 0.75), rng.uniform(0.68, 0.9))
+    blush = hsv(rng.uniform(8, 34), rng.uniform(0.5, 0.8), rng.uniform(0.6, 0.85))
+    share = np.clip(0.3 + 0.9 * _speckle(canvas, rng, 4), 0, 1)[..., None] * rng.random()
+    canvas.paint(body, np.asarray(skin) * (1 - share) + np.asarray(blush) * share)
+    dots = [[dot, (dot[0] + 0.005, dot[1])] for dot in rng.uniform((0.2, 0.3), (0.8, 0.92), (60, 2))]
+    canvas.tint(canvas.bands(dots, 0.006), hsv(30, 0.6, 0.4), 0.5)
+    canvas.relief(body, 0.26, 0.35, 30)
+    stalk = (0.5 + lean * 0.7, top + 0.015)
+    canvas.paint(
+        canvas.band(
+            [stalk, (stalk[0] + 0.01, top - 0.05), (stalk[0] + rng.uniform(-0.06, 0.08), top - 0.1)], 0.02, 0.018, 0.03
+        ),
+        hsv(28, 0.6, 0.3),
+    )
+    if rng.random() < 0.5:
+        _leaf(canvas, stalk[0], top - 0.01, rng.choice([-1, 1]) * rng.uniform(0.14, 0.22), -0.05, 105)
+
+
+def lemon(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw a lemon, sometimes a lime, whole and beside it sometimes a half."""
+    hue = rng.uniform(50, 57) if rng.random() < 0.7 else rng.uniform(85, 100)
+    rind = hsv(hue, rng.uniform(0.75, 0.9), 0.96 if hue < 60 else 0.62)
+    half = rng.random() < 0.5
+    x, y = (0.4, 0.7) if half else (0.5, 0.68)
+    _lemon_body(canvas, rng, x, y, rind)
+    if half:
+        _lemon_half(canvas, 0.70, 0.76, rng.uniform(0.15, 0.18), rind, hue)
+
+
+def _lemon_body(canvas: Canvas, rng: np.random.Generator, x: float, y: float, rind: Colour) -> None:
+    turn = np.radians(rng.uniform(-18, 18))
+    shape = np.array(
+        [(-0.38, 0.0), (-0.31, -0.055), (-0.2, -0.19), (0.0, -0.25), (0.2, -0.19), (0.30, -0.06), (0.38, 0.0)]
+    )
+    shape = np.concatenate([shape, shape[-2:0:-1] * (1, -1)])
+    spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    body = canvas.blob(shape @ spin + (x, y))
+    canvas.paint(body, rind)
+    pores = [
+        [dot, (dot[0] + 0.004, dot[1])] for dot in rng.uniform((x - 0.35, y - 0.24), (x + 0.35, y + 0.24), (110, 2))
+    ]
+    canvas.relief(body, 0.22, 0.4, 26)
+    canvas.shade(canvas.bands(pores, 0.008) * body, 0.86)
+
+
+def _lemon_half(canvas: Canvas, x: float, y: float, radius: float, rind: Colour, hue: float) -> None:
+    for scale, colour in ((1.0, rind), (0.93, (0.86, 0.96, 0.97)), (0.84, hsv(hue, 0.55, 0.97))):
+        canvas.paint(canvas.disc(x, y, radius * scale, radius * scale * 1.05), colour)
+    angles = np.linspace(0, 2 * np.pi, 9)[:-1] + 0.2
+    spokes = [[(x, y), (x + radius * 0.82 * np.cos(a), y + radius * 0.86 * np.sin(a))] for a in angles]
+    canvas.paint(canvas.bands(spokes, 0.012), (0.86, 0.96, 0.97), 0.9)
+
+
+def aubergine(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw an aubergine lying aslant, purple, striped or white, with its green cap."""
+    colour = [hsv(285, 0.65, 0.26), hsv(310, 0.5, 0.42), hsv(60, 0.08, 0.93)][rng.choice(3, p=[0.6, 0.25, 0.15])]
+    fat = rng.uniform(0.26, 0.34)
+    line = [(0.24, 0.34), (0.42, 0.48), (0.62, 0.66), (0.78, 0.78)]
+    body = canvas.band(line, fat * 0.52, fat * 0.7, fat * 0.95, fat * 1.05, fat * 0.9)
+    body = np.maximum(body, canvas.disc(0.765, 0.77, fat * 0.47))
+    canvas.paint(body, colour)
+    if rng.random() < 0.3:
+        for offset in (-0.07, 0.0, 0.07):
+            stripe = canvas.band([(px - offset, py + offset) for px, py in line], 0.012, 0.02, 0.02, 0.01)
+            canvas.tint(stripe * body, hsv(300, 0.2, 0.85), 0.6)
+    canvas.relief(body, fat * 0.48, 0.6, 40)
+    green = hsv(rng.uniform(85, 115), 0.55, rng.uniform(0.35, 0.5))
+    for tip in ((0.36, 0.34), (0.37, 0.43), (0.31, 0.49), (0.24, 0.49), (0.38, 0.50)):
+        sepal = canvas.band([(0.22, 0.32), ((0.22 + tip[0]) / 2, (0.32 + tip[1]) / 2), tip], 0.09, 0.09, 0.01)
+        canvas.paint(sepal, green)
+    stem = canvas.band([(0.25, 0.35), (0.19, 0.28), (0.16, 0.19)], 0.09, 0.05, 0.06)
+    canvas.paint(stem, green)
+    canvas.relief(stem, 0.03, 0.1)
 
 
 def cactus(canvas: Canvas, rng: np.random.Generator) -> None:

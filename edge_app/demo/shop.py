@@ -1,6 +1,6 @@
 """The shop: its articles, and a folder of labelled photos of them.
 
-Nine articles are known to the classifier. Two are held back: `NOVEL` is taught from the clip, `STRANGER` never
+Fifteen articles are known to the classifier. Two are held back: `NOVEL` is taught from the clip, `STRANGER` never
 is and has to stay unknown to the end.
 """
 
@@ -10,19 +10,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .produce import apple, banana, cactus, carrot
+from .produce import apple, aubergine, banana, cactus, carrot, lemon, pear
 from .scene import Item, Photo, photograph
-from .wares import book, bottle, cereal_box, mug, rubber_duck, sneaker, tin_can
+from .wares import alarm_clock, book, bottle, cereal_box, jam_jar, mug, rubber_duck, sneaker, teapot, tin_can
 
 KNOWN: tuple[Item, ...] = (
+    Item("alarm clock", alarm_clock, mirror=False),
     Item("apple", apple, roll=20),
+    Item("aubergine", aubergine, roll=25),
     Item("banana", banana, roll=25),
     Item("book", book, mirror=False),
     Item("bottle", bottle, mirror=False),
     Item("carrot", carrot, roll=30),
     Item("cereal box", cereal_box, mirror=False),
+    Item("jam jar", jam_jar, mirror=False),
+    Item("lemon", lemon, roll=15),
     Item("mug", mug, mirror=False),
+    Item("pear", pear, roll=15),
     Item("sneaker", sneaker, roll=14),
+    Item("teapot", teapot, roll=8),
     Item("tin can", tin_can, mirror=False),
 )
 NOVEL = Item("rubber duck", rubber_duck, roll=10)

@@ -332,3 +332,136 @@ def rubber_duck(canvas: Canvas, rng: np.random.Generator) -> None:
     for r, colour in ((0.036, (0.96, 0.97, 0.98)), (0.027, _INK)):
         canvas.paint(canvas.disc(ex, ey, r * 0.85, r), colour)
     canvas.paint(canvas.disc(ex - 0.008, ey - 0.01, 0.008), (1, 1, 1))
+
+
+def teapot(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw a round teapot with lid, spout and handle."""
+    glaze = hsv(rng.uniform(0, 360), rng.uniform(0.1, 0.75), rng.uniform(0.5, 0.95))
+    trim = hsv(rng.uniform(0, 360), rng.uniform(0.3, 0.8), rng.uniform(0.4, 0.9))
+    wide, y = rng.uniform(0.27, 0.31), 0.68
+    handle = canvas.band(
+        [(0.28, 0.56), (0.10, 0.50), (0.06, 0.68), (0.16, 0.80), (0.28, 0.82)], 0.055, 0.06, 0.06, 0.05
+    )
+    spout = canvas.band([(0.70, 0.78), (0.84, 0.68), (0.86, 0.54), (0.95, 0.45)], 0.15, 0.10, 0.07, 0.055)
+    for part, roundness in ((handle, 0.028), (spout, 0.045)):
+        canvas.paint(part, glaze)
+        canvas.relief(part, roundness, 0.4)
+    foot = canvas.polygon([(0.38, 0.88), (0.62, 0.88), (0.65, 0.94), (0.35, 0.94)])
+    canvas.paint(foot, trim)
+    canvas.lathe(foot, 0.14, 0.2)
+    body = canvas.disc(0.5, y, wide, 0.235)
+    canvas.paint(body, glaze)
+    if rng.random() < 0.7:
+        kind = rng.integers(2)
+        for t in np.linspace(-0.8, 0.8, 5):
+            mark = (
+                canvas.disc(0.5 + t * wide * 0.9, y + 0.02, 0.03)
+                if kind
+                else canvas.disc(0.5, y - t * 0.2, wide, 0.012)
+            )
+            canvas.tint(mark * body, trim)
+    canvas.relief(body, 0.22, 0.55, 40)
+    lid = canvas.blob(
+        [
+            (0.5 - wide * 0.62, 0.50),
+            (0.5 - wide * 0.4, 0.43),
+            (0.5, 0.40),
+            (0.5 + wide * 0.4, 0.43),
+            (0.5 + wide * 0.62, 0.50),
+            (0.5, 0.53),
+        ]
+    )
+    canvas.shade(canvas.soft(lid, 0.015), 0.8)
+    canvas.paint(lid, glaze)
+    canvas.relief(lid, 0.07, 0.4)
+    knob = canvas.disc(0.5, 0.375, 0.042, 0.038)
+    canvas.paint(knob, trim)
+    canvas.relief(knob, 0.04, 0.5)
+
+
+def jam_jar(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw a jam jar with a cloth cap or a screw lid and a hand-written label."""
+    fruit, name = ((352, "CHERRY"), (36, "APRICOT"), (290, "PLUM"), (44, "HONEY"), (100, "MINT"))[rng.integers(5)]
+    wide, top = rng.uniform(0.23, 0.28), rng.uniform(0.38, 0.46)
+    body = canvas.blob(
+        [
+            (0.5 - wide, top + 0.06),
+            (0.5 - wide, 0.88),
+            (0.5 - wide * 0.8, 0.94),
+            (0.5, 0.945),
+            (0.5 + wide * 0.8, 0.94),
+            (0.5 + wide, 0.88),
+            (0.5 + wide, top + 0.06),
+            (0.5, top),
+        ]
+    )
+    canvas.paint(body, (0.86, 0.9, 0.88), 0.75)
+    level = top + rng.uniform(0.06, 0.12)
+    canvas.paint(body * (canvas.y > level), hsv(fruit, 0.88, rng.uniform(0.45, 0.7)), 0.92)
+    label = sheet(120, 160, _CREAM)
+    stamp(label, [(0.04, 0.06), (0.96, 0.06), (0.96, 0.94), (0.04, 0.94)], hsv(fruit, 0.5, 0.75))
+    stamp(label, [(0.06, 0.10), (0.94, 0.10), (0.94, 0.90), (0.06, 0.90)], _CREAM)
+    lettering(label, name, (0.5, 0.42), 0.4, _INK, 1.2, cv2.FONT_HERSHEY_SCRIPT_COMPLEX)
+    stamp(label, ring(0.5, 0.72, 0.06, 0.09), hsv(fruit, 0.85, 0.7))
+    canvas.wrap(body * (np.abs(canvas.x - 0.5) < wide * 0.62), label, (0.5 - wide, 0.57, 0.5 + wide, 0.84), 0.012)
+    canvas.lathe(body, wide, 0.5)
+    streak = canvas.band([(0.5 - wide * 0.72, top + 0.1), (0.5 - wide * 0.72, 0.86)], 0.03, 0.02)
+    canvas.shine(canvas.soft(streak, 0.008), 0.5)
+    _jar_lid(canvas, rng, wide, top)
+
+
+def _jar_lid(canvas: Canvas, rng: np.random.Generator, wide: float, top: float) -> None:
+    dye = hsv(rng.uniform(0, 360), rng.uniform(0.2, 0.8), rng.uniform(0.55, 0.9))
+    lid = canvas.polygon(
+        [
+            (0.5 - wide * 0.86, top - 0.07),
+            (0.5 + wide * 0.86, top - 0.07),
+            (0.5 + wide * 0.9, top + 0.06),
+            (0.5 - wide * 0.9, top + 0.06),
+        ]
+    )
+    if rng.random() < 0.5:
+        hem = [
+            (0.5 + wide * (1.12 if k % 2 else 1.0) * np.sin(t), top + 0.1 + 0.03 * (k % 2))
+            for k, t in enumerate(np.linspace(-1.57, 1.57, 15))
+        ]
+        lid = canvas.polygon([(0.5 - wide * 0.8, top - 0.07), *hem, (0.5 + wide * 0.8, top - 0.07)])
+    canvas.paint(lid, dye)
+    checks = (np.sin(canvas.x * 110) > 0.2).astype(np.float32) * (np.sin(canvas.y * 110) > 0.2)
+    canvas.tint(lid * checks, _CREAM, 0.7 if rng.random() < 0.5 else 0.0)
+    canvas.lathe(lid, wide, 0.25)
+    canvas.paint(canvas.disc(0.5, top - 0.07, wide * 0.83, 0.03), np.asarray(dye) * 0.9 + 0.08)
+
+
+def alarm_clock(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw an alarm clock with two bells, feet, numerals and hands."""
+    paint = hsv(rng.uniform(0, 360), rng.uniform(0.2, 0.8), rng.uniform(0.4, 0.9))
+    dial = hsv(rng.uniform(30, 60), rng.uniform(0.0, 0.2), rng.uniform(0.88, 0.98))
+    y, radius = 0.60, rng.uniform(0.28, 0.32)
+    for side in (-1, 1):
+        foot = canvas.band([(0.5 + side * 0.15, 0.82), (0.5 + side * 0.24, 0.935)], 0.06, 0.035)
+        bell = canvas.disc(0.5 + side * 0.17, y - radius - 0.01, 0.115, 0.085, side * 32)
+        for part in (foot, bell):
+            canvas.paint(part, (0.62, 0.70, 0.76))
+            canvas.relief(part, 0.06, 0.6, 30)
+    canvas.paint(
+        canvas.band([(0.44, y - radius - 0.1), (0.5, y - radius - 0.16), (0.56, y - radius - 0.1)], 0.022),
+        (0.5, 0.55, 0.6),
+    )
+    case = canvas.disc(0.5, y, radius)
+    canvas.paint(case, paint)
+    canvas.relief(case, 0.07, 0.5)
+    canvas.paint(canvas.disc(0.5, y, radius * 0.84), dial)
+    ticks = [(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 13)[:-1]]
+    marks = [
+        [(0.5 + c * radius * 0.66, y + s * radius * 0.66), (0.5 + c * radius * 0.77, y + s * radius * 0.77)]
+        for c, s in ticks
+    ]
+    canvas.paint(canvas.bands(marks, 0.016), _INK)
+    for length, width in ((0.42, 0.024), (0.62, 0.015)):
+        angle = rng.uniform(0, 2 * np.pi)
+        tip = (0.5 + length * radius * np.cos(angle), y + length * radius * np.sin(angle))
+        canvas.paint(canvas.band([(0.5, y), tip], width, width * 0.6), _INK)
+    canvas.paint(canvas.disc(0.5, y, 0.018), hsv(0, 0.8, 0.8))
+    glass = canvas.soft(canvas.disc(0.5 - radius * 0.3, y - radius * 0.35, radius * 0.3, radius * 0.16, -40), 0.02)
+    canvas.shine(glass, 0.25)
