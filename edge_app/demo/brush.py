@@ -95,7 +95,7 @@ class Canvas:
         mask = np.zeros((self.size, self.size), np.uint8)
         corners = np.rint((np.asarray(points) * self.size - 0.5) * (1 << _SHIFT)).astype(np.int32)
         cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, _SHIFT)
-        return mask.astype(np.float32) / 255
+        return as_layer(mask) / np.float32(255)
 
     def blob(self, points: Points) -> Layer:
         """Cover the inside of a smooth closed curve through points."""
@@ -118,7 +118,7 @@ class Canvas:
         for line in lines:
             corners = np.rint((ribbon(line, widths, 4) * self.size - 0.5) * (1 << _SHIFT)).astype(np.int32)
             cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, _SHIFT)
-        return mask.astype(np.float32) / 255
+        return as_layer(mask) / np.float32(255)
 
     def soft(self, mask: Layer, sigma: float) -> Layer:
         """Blur a cover by a sigma in unit coordinates."""

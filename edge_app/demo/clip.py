@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.runtime.errors import SourceError
+
 from .backdrop import backdrop, shelf_edge
 from .brush import Canvas, Layer, as_layer
-from .scene import GROUND, Item, Photo, Pose, light_field, put, random_light
+from .scene import Item, Photo, Pose, light_field, put, random_light
 from .shop import KNOWN, NOVEL, STRANGER
 
 FRAME_WH = (640, 480)
@@ -88,13 +90,13 @@ class Shelf:
 
     Attributes:
         picture: uint8, shape (rows, columns, 3), BGR.
-        items: The item of each stop.
+        labels: What is at each stop; None for nothing.
         centres: The middle of each stop, column and row, shape (stops, 2).
         extents: Half the width and height that the item takes there, shape (stops, 2).
     """
 
     picture: Photo
-    items: tuple[Item | None, ...]
+    labels: tuple[str | None, ...]
     centres: Path2d
     extents: Path2d
 
@@ -104,7 +106,7 @@ def shop_tour() -> tuple[tuple[Stop, ...], ...]:
     known = {item.name: item for item in KNOWN}
     return (
         (Stop(known["mug"]), Stop(known["banana"]), Stop(None, 1.0)),
-        (Stop(known["sneaker"]), Stop(NOVEL, 3.0)),
+        (Stop(known["sneaker"]), Stop(NOVEL, 4.0)),
         (Stop(known["tin can"]), Stop(known["carrot"])),
         (Stop(NOVEL, 2.0, mirrored=True), Stop(known["apple"])),
         (Stop(known["book"]), Stop(STRANGER, 2.0), Stop(None, 1.0)),
@@ -131,12 +133,12 @@ def film_shop(path: Path, seed: int, bays: Sequence[Sequence[Stop]] | None = Non
     stops = [stop for bay in bays for stop in bay]
     shelf = build_shelf(bays, rng)
     track = camera_track(shelf.centres, [stop.seconds for stop in stops], rng)
-    count = write_video(path, _frames(shelf.picture, track, rng))
-    segments = _segments(shelf, track)
-    lesson = next(s for s in segments if s.label == NOVEL.name)
-    span = lesson.last - lesson.first
-    teach_at = tuple(lesson.first + round(span * part) for part in (0.55, 0.7, 0.85))
-    return Clip(path, FPS, count, segments, NOVEL.name, teach_at)
+    count = write_video(path, camera_frames(shelf.picture, track, rng))
+    segments = clear_views(shelf, track)
+    lesson = next(segment for segment in segments if segment.label == NOVEL.name)
+    # Seen as unknown for more than a second; then taught while the camera lingers for two seconds more.
+    teach_at = lesson.first + round(0.4 * (lesson.last - lesson.first))
+    return Clip(path, FPS, count, segments, NOVEL.name, (teach_at,))
 
 
 def build_shelf(bays: Sequence[Sequence[Stop]], rng: np.random.Generator) -> Shelf:
@@ -149,8 +151,8 @@ def build_shelf(bays: Sequence[Sequence[Stop]], rng: np.random.Generator) -> She
         centres += [(x + left, y) for x, y in middles]
         extents += halves
         left += picture.shape[1]
-    items = tuple(stop.item for bay in bays for stop in bay)
-    return Shelf(np.hstack(pictures), items, np.array(centres), np.array(extents))
+    labels = tuple(stop.item.name if stop.item else None for bay in bays for stop in bay)
+    return Shelf(np.hstack(pictures), labels, np.array(centres), np.array(extents))
 
 
 def _bay(
@@ -182,7 +184,7 @@ def _finish(scene: Layer, rng: np.random.Generator) -> Photo:
     lit *= np.exp(rng.normal(0, 0.12))
     post = as_layer(np.clip(np.minimum(np.arange(columns), columns - 1 - np.arange(columns)) / 14, 0, 1))
     lit *= (0.25 + 0.75 * post)[None, :, None]
-    return (np.clip(lit, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.asarray(np.clip(lit, 0, 1) * 255 + 0.5, np.uint8)
 
 
 def camera_track(centres: Path2d, seconds: Sequence[float], rng: np.random.Generator) -> Path2d:
@@ -209,9 +211,10 @@ def _sway(count: int, rng: np.random.Generator, amount: float) -> NDArray[np.flo
     return amount * (0.6 * waves[0] + 0.3 * waves[1] + 0.1 * waves[2])
 
 
-def _frames(picture: Photo, track: Path2d, rng: np.random.Generator) -> Iterator[Photo]:
+def camera_frames(picture: Photo, track: Path2d, rng: np.random.Generator) -> Iterator[Photo]:
+    """Film a long picture along a track: uint8 frames of FRAME_WH, BGR."""
     wide, high = FRAME_WH
-    bank = rng.normal(0, 3.0, (9, high, wide, 3)).astype(np.int16)
+    bank = rng.normal(0, 3.0, (4, high, wide + 128, 3)).astype(np.int16)
     gains = np.exp(_sway(len(track), rng, 0.06))
     speed = np.abs(np.gradient(track[:, 0]))
     for number, (x, y, zoom, roll) in enumerate(track):
@@ -220,9 +223,9 @@ def _frames(picture: Photo, track: Path2d, rng: np.random.Generator) -> Iterator
         frame = cv2.warpAffine(picture, matrix, FRAME_WH, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         if speed[number] > 6:
             frame = cv2.blur(frame, (1 + 2 * round(speed[number] / 12), 1))
-        grain = np.roll(bank[number % 9], number * 37, 1)
-        noisy = cv2.convertScaleAbs(frame, alpha=gains[number]).astype(np.int16) + grain
-        yield np.clip(noisy, 0, 255).astype(np.uint8)
+        shift = number * 37 % 128
+        grain = bank[number % 4, :, shift : shift + wide]
+        yield np.asarray(cv2.add(cv2.convertScaleAbs(frame, alpha=gains[number]), grain, dtype=cv2.CV_8U), np.uint8)
 
 
 def write_video(path: Path, frames: Iterator[Photo]) -> int:
@@ -231,8 +234,6 @@ def write_video(path: Path, frames: Iterator[Photo]) -> int:
     Raises:
         SourceError: The video cannot be written.
     """
-    from sightline.runtime.errors import SourceError
-
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, FRAME_WH)
     if not writer.isOpened():
@@ -246,8 +247,8 @@ def write_video(path: Path, frames: Iterator[Photo]) -> int:
     return count
 
 
-def _segments(shelf: Shelf, track: Path2d) -> tuple[Segment, ...]:
-    """Find the frames in which one stop fills the middle of the view, or nothing is there."""
+def clear_views(shelf: Shelf, track: Path2d) -> tuple[Segment, ...]:
+    """Find the runs of frames in which one stop lies wholly within what the device looks at."""
     labels = [_in_view(shelf, view) for view in track]
     segments: list[Segment] = []
     first = 0
@@ -255,8 +256,7 @@ def _segments(shelf: Shelf, track: Path2d) -> tuple[Segment, ...]:
         if number == len(labels) or labels[number] != labels[first]:
             stop = labels[first]
             if stop is not None and number - first >= 3:
-                item = shelf.items[stop]
-                segments.append(Segment(item.name if item else None, first, number - 1))
+                segments.append(Segment(shelf.labels[stop], first, number - 1))
             first = number
     return tuple(segments)
 
@@ -267,6 +267,3 @@ def _in_view(shelf: Shelf, view: Path2d) -> int | None:
     reach = np.abs(shelf.centres - view[:2]) + shelf.extents * 0.85
     stop = int(np.argmin(np.abs(shelf.centres[:, 0] - view[0])))
     return stop if bool(np.all(reach[stop] <= half)) else None
-
-
-__all__ = ["FPS", "FRAME_WH", "GROUND", "Clip", "Segment", "Shelf", "Stop", "build_shelf", "camera_track", "film_shop"]

@@ -58,7 +58,7 @@ def apple(canvas: Canvas, rng: np.random.Generator) -> None:
         hsv(blush[0] + shift, *blush[1:])
     )
     canvas.paint(body, colour)
-    dots = [[dot, dot + (0.006, 0)] for dot in rng.uniform((0.2, top + 0.1), (0.8, low - 0.1), (26, 2))]
+    dots = [[dot, (dot[0] + 0.006, dot[1])] for dot in rng.uniform((0.2, top + 0.1), (0.8, low - 0.1), (26, 2))]
     canvas.tint(canvas.bands(dots, 0.009), (0.75, 0.9, 0.95), 0.45)
     canvas.relief(body, 0.36, 0.5, 40)
     hollow = canvas.soft(canvas.disc(x + lean, top + 0.065, wide * 0.36, 0.035), 0.014)
@@ -113,7 +113,7 @@ def _one_banana(canvas: Canvas, rng: np.random.Generator, hue: float, ripe: floa
     canvas.paint(fruit, np.broadcast_to(colour, (canvas.size, canvas.size, 3)))
     canvas.relief(fruit, 0.075, 0.22, 14)
     line = spline(spine, closed=False)
-    ridge = canvas.band(line[8:-8] + (0.0, thick * 0.12), 0.006, 0.012, 0.006)
+    ridge = canvas.band(np.add(line[8:-8], (0.0, thick * 0.12)), 0.006, 0.012, 0.006)
     canvas.shade(canvas.soft(ridge, 0.003), 0.78)
     for _ in range(int(ripe * 16)):
         px, py = line[rng.integers(12, len(line) - 12)] + rng.uniform(-0.3, 0.3, 2) * thick
@@ -289,9 +289,9 @@ def _cactus_limb(
     canvas.relief(limb, thick * 0.5, 0.15, 12)
     path = spline(line, closed=False)
     for offset in (-0.3, -0.1, 0.1, 0.3):
-        rib = canvas.band(path + (offset * thick, 0), 0.007, 0.007)
+        rib = canvas.band(np.add(path, (offset * thick, 0)), 0.007, 0.007)
         canvas.shade(canvas.soft(rib * limb, 0.003), 0.72)
-        roots = path[2::3] + (offset * thick + 0.1 * thick, 0)
+        roots = np.add(path[2::3], (offset * thick + 0.1 * thick, 0))
         spines = [[root, root + rng.uniform(-0.02, 0.02, 2)] for root in roots]
         canvas.paint(canvas.bands(spines, 0.006, 0.003), (0.75, 0.88, 0.92), 0.8)
 

@@ -173,4 +173,4 @@ def grained(picture: Layer, rng: np.random.Generator, deviation: float) -> Photo
     grey = rng.standard_normal((rows, columns, 1), np.float32)
     tinted = noise(rng, rows, columns, 2, 2)[..., None] * np.array([1.0, -0.6, 0.8], np.float32)
     noisy = picture + np.float32(deviation) * np.sqrt(picture + 0.05) * (grey + 0.5 * tinted)
-    return (np.clip(noisy, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.asarray(np.clip(noisy, 0, 1) * 255 + 0.5, np.uint8)

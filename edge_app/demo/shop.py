@@ -10,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .cartons import book, cereal_box
 from .produce import apple, aubergine, banana, cactus, carrot, lemon, pear
 from .scene import Item, Photo, photograph
-from .wares import alarm_clock, book, bottle, cereal_box, jam_jar, mug, rubber_duck, sneaker, teapot, tin_can
+from .toys import alarm_clock, rubber_duck, sneaker
+from .vessels import bottle, jam_jar, mug, teapot, tin_can
 
 KNOWN: tuple[Item, ...] = (
     Item("alarm clock", alarm_clock, mirror=False),
