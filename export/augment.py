@@ -68,7 +68,5 @@ def _recolour(image: Image, strength: float, rng: np.random.Generator) -> Image:
     # Saturation, contrast and brightness are affine in RGB, so one matrix does all three.
     mix = saturation * np.eye(3) + (1 - saturation) * np.ones((3, 1)) * grey
     mean = float(np.mean(image))
-    matrix = np.concatenate(
-        [brightness * contrast * mix, np.full((3, 1), brightness * (1 - contrast) * mean)], axis=1
-    )
+    matrix = np.concatenate([brightness * contrast * mix, np.full((3, 1), brightness * (1 - contrast) * mean)], axis=1)
     return cv2.transform(image, matrix)  # type: ignore[return-value]

@@ -49,3 +49,31 @@ def extract_features(
             task.advance(len(batch))
     model.train(mode)
     return torch.cat(found).numpy()
+
+
+def fit_projection(
+    model: RecognitionModel, features: NDArray[np.float32], whitening: float = 0.25, shrinkage: float = 0.1
+) -> None:
+    """Set the embedding's projection to a partly whitened PCA of features.
+
+    Centred, so that what all photos share does not count; each direction is divided by its variance to the
+    power `whitening` (1/2 would be full whitening). The variances are shrunk towards their mean (Ledoit and
+    Wolf 2004), so that directions which few photos leave empty are not blown up; where there are fewer photos
+    than dimensions the basis is completed by directions of the null space and stays orthogonal.
+
+    Args:
+        model: Its projection is set in place.
+        features: float32 [photos, feature_dim] of training photos, at least one.
+        whitening: Power of the variance, 0 for a plain PCA.
+        shrinkage: Weight of the mean variance, in [0, 1].
+    """
+    mean = features.mean(0, dtype=np.float64)
+    centred = features - mean
+    variance, basis = np.linalg.eigh(centred.T @ centred / len(features))
+    variance, basis = variance[::-1], basis[:, ::-1]
+    shrunk = (1 - shrinkage) * np.maximum(variance, 0) + shrinkage * max(float(variance.mean()), 1e-12)
+    scale = (shrunk / shrunk[0]) ** -whitening
+    matrix = (basis * scale)[:, : model.dim]
+    with torch.no_grad():
+        model.projection.mean.copy_(torch.from_numpy(mean))
+        model.projection.matrix.copy_(torch.from_numpy(np.ascontiguousarray(matrix)))

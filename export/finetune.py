@@ -141,9 +141,7 @@ class FineTuner:
         for place, row in enumerate(job.rows):
             # A generator a picture: the same picture whichever thread draws it, and after a resume.
             rng = np.random.default_rng((self._seed, epoch, int(row)))
-            batch[place] = augment(
-                self._cache.read(self._photos[row]), job.size, self._augmentation, rng
-            )
+            batch[place] = augment(self._cache.read(self._photos[row]), job.size, self._augmentation, rng)
         return batch
 
     def _train_step(self, batch: Image, targets: Sequence[int], progress: float) -> tuple[float, float]:

@@ -43,9 +43,7 @@ def fit_head(
 
     def loss() -> Tensor:
         solver.zero_grad()
-        error = nn.functional.cross_entropy(
-            inputs @ weight.T + bias, wanted, label_smoothing=label_smoothing
-        )
+        error = nn.functional.cross_entropy(inputs @ weight.T + bias, wanted, label_smoothing=label_smoothing)
         value = error + decay / 2 * weight.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
