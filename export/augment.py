@@ -51,7 +51,7 @@ def augment(frame_bgr: Image, size: int, how: Augmentation, rng: np.random.Gener
 def crop_box(rows: int, columns: int, how: Augmentation, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Choose a crop: top, left, height, width in pixels, inside the frame.
 
-    Area and aspect ratio are drawn as in Szegedy et al. 2015 (Inception): the area evenly, the ratio evenly on a log scale.
+    The area is drawn evenly, the ratio evenly on a log scale (Szegedy et al. 2015, Inception).
     """
     area = rows * columns * rng.uniform(how.crop_area, 1.0)
     ratio = math.exp(rng.uniform(-math.log(how.aspect), math.log(how.aspect)))

@@ -1,5 +1,6 @@
 """Pooled features of photos, and the embedding's projection fitted to them."""
 
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import QuietReporter, Reporter
 
+from .evaluator import autocast
 from .photos import prepared
 
 _BATCH = 64
@@ -37,13 +39,14 @@ def extract_features(
         float32 [photos, feature_dim].
     """
     reporter = reporter or QuietReporter()
+    assert images, "features of no photo were asked for"
     device = next(model.parameters()).device
     found: list[Tensor] = []
     mode = model.training
     model.eval()
     with reporter.task("features", len(images)) as task, torch.inference_mode():
         for batch in prepared([image.path for image in images], spec, _BATCH):
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            with autocast(device, precision):
                 pooled = model.features(torch.from_numpy(batch).to(device))
             found.append(pooled.float().cpu())
             task.advance(len(batch))
@@ -77,3 +80,34 @@ def fit_projection(
     with torch.no_grad():
         model.projection.mean.copy_(torch.from_numpy(mean))
         model.projection.matrix.copy_(torch.from_numpy(np.ascontiguousarray(matrix)))
+
+
+def nearest_recall(
+    model: RecognitionModel,
+    queries: Sequence[LabelledImage],
+    gallery: Sequence[LabelledImage],
+    gallery_features: NDArray[np.float32],
+    spec: InputSpec,
+) -> float:
+    """Give recall@1 by embedding: how often the nearest gallery photo has the query's label.
+
+    Args:
+        model: With its projection set.
+        queries: The photos asked for.
+        gallery: The photos searched.
+        gallery_features: float32 [gallery, feature_dim].
+        spec: Size and crop.
+    """
+    with torch.inference_mode():
+        known = model.projection(torch.from_numpy(gallery_features))
+        asked = model.projection(torch.from_numpy(extract_features(model, queries, spec)))
+    nearest = (asked @ known.T).argmax(1).tolist()
+    hits = [gallery[row].label == query.label for row, query in zip(nearest, queries, strict=True)]
+    return float(np.mean(hits))
+
+
+def some_of(images: Sequence[LabelledImage], most: int, seed: int) -> list[LabelledImage]:
+    """Give all photos, or `most` of them at random, in order."""
+    if len(images) <= most:
+        return list(images)
+    return [images[row] for row in sorted(random.Random(seed).sample(range(len(images)), most))]

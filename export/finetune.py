@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sightline.models import RecognitionModel
@@ -21,7 +22,8 @@ from sightline.runtime.preprocess import Image
 from sightline.runtime.reporter import Task
 
 from .augment import Augmentation, augment
-from .photos import PhotoCache, ahead, batches
+from .evaluator import autocast
+from .photos import PhotoCache, ahead
 from .recipe import Recipe
 
 
@@ -43,10 +45,14 @@ class Pace:
         by_time = self.spent() / self._seconds if self._seconds else 0.0
         return min(1.0, max(by_step, by_time))
 
+    def by_steps(self, step: int) -> bool:
+        """Say whether all steps were done, so that the clock did not cut the schedule short."""
+        return self._steps is not None and step >= self._steps
+
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    rows: Sequence[int]
+    rows: NDArray[np.int64]
     size: int
 
 
@@ -75,10 +81,11 @@ class FineTuner:
         self.average = copy.deepcopy(model).eval()
         self.step = 0
         self.progress = 0.0
-        self._photos, self._targets, self._cache = photos, np.asarray(targets), cache
+        self._photos, self._targets, self._cache = photos, np.asarray(targets, np.int64), cache
         self._recipe, self._image_size, self._precision, self._seed = recipe, image_size, precision, seed
         self._device = next(model.parameters()).device
         self._augmentation = Augmentation(recipe.crop_area, recipe.aspect, recipe.flip, recipe.colour)
+        self._mixing = np.random.default_rng(seed)
         self._frozen = freeze_front(model, recipe.frozen_share)
         self._optimizer = _optimizer(model, recipe)
 
@@ -88,6 +95,8 @@ class FineTuner:
         Returns:
             Mean loss and top-1 on the augmented pictures.
         """
+        torch.manual_seed(self._seed * 100_003 + epoch)  # what a resumed run draws is what it would have drawn
+        self._mixing = np.random.default_rng((self._seed, epoch, len(self._photos)))
         self.model.train()
         for block in self._frozen:
             block.eval()
@@ -129,9 +138,15 @@ class FineTuner:
         """Give the height and width of training pictures at `progress`."""
         return self._recipe.size_at(progress, self._image_size)
 
-    def _jobs(self, order: Sequence[int], pace: Pace) -> Iterator[_Job]:
+    @property
+    def lr(self) -> float:
+        """The learning rate of the trunk now."""
+        return self._recipe.lr * self._recipe.lr_at(self.progress)
+
+    def _jobs(self, order: NDArray[np.int64], pace: Pace) -> Iterator[_Job]:
         step = self.step
-        for number, rows in enumerate(batches(order, self._recipe.batch_size)):
+        for number, start in enumerate(range(0, len(order), self._recipe.batch_size)):
+            rows = order[start : start + self._recipe.batch_size]
             # Batch norm cannot learn from a single picture.
             if len(rows) > 1:
                 yield _Job(rows, self.size(pace.progress(step + number)))
@@ -144,16 +159,24 @@ class FineTuner:
             batch[place] = augment(self._cache.read(self._photos[row]), job.size, self._augmentation, rng)
         return batch
 
-    def _train_step(self, batch: Image, targets: Sequence[int], progress: float) -> tuple[float, float]:
+    def _train_step(self, batch: Image, targets: NDArray[np.int64], progress: float) -> tuple[float, float]:
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * self._recipe.lr_at(progress)
         images = torch.from_numpy(batch).to(self._device)
         wanted = torch.as_tensor(targets, device=self._device)
-        with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
+        kept, partner = 1.0, torch.arange(len(batch))
+        if self._recipe.mixup > 0 and self._mixing.random() < self._recipe.mixup:
+            partner = torch.as_tensor(self._mixing.permutation(len(batch)))
+            images, kept = cut_mix(images, partner, self._mixing)
+        with autocast(self._device, self._precision):
             logits = self.model.classifier(self.model.features(images)).float()
-        loss = nn.functional.cross_entropy(logits, wanted, label_smoothing=self._recipe.label_smoothing)
+        smooth = self._recipe.label_smoothing
+        loss = kept * nn.functional.cross_entropy(logits, wanted, label_smoothing=smooth)
+        if kept < 1.0:
+            other = nn.functional.cross_entropy(logits, wanted[partner], label_smoothing=smooth)
+            loss = loss + (1 - kept) * other
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
         self._optimizer.step()
         return float(loss.detach()), float((logits.argmax(1) == wanted).sum())
@@ -164,6 +187,27 @@ class FineTuner:
         own, other = self.average.state_dict(), self.model.state_dict()
         floats = [name for name, value in own.items() if value.is_floating_point()]
         torch._foreach_lerp_([own[name] for name in floats], [other[name] for name in floats], share)
+
+
+def cut_mix(images: Tensor, partner: Tensor, rng: np.random.Generator) -> tuple[Tensor, float]:
+    """Replace a random rectangle of each picture by that of its partner (Yun et al. 2019, CutMix).
+
+    Args:
+        images: uint8 [batch, height, width, 3].
+        partner: int64 [batch], the row each picture is mixed with.
+        rng: Where chance comes from.
+
+    Returns:
+        The mixed pictures, and the part of each picture that is its own, in (0, 1].
+    """
+    height, width = images.shape[1:3]
+    side = math.sqrt(rng.uniform(0.0, 0.5))
+    rows, columns = round(side * height), round(side * width)
+    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+    mixed = images.clone()
+    box = (slice(None), slice(top, top + rows), slice(left, left + columns))
+    mixed[box] = images[partner][box]
+    return mixed, 1.0 - rows * columns / (height * width)
 
 
 def freeze_front(model: RecognitionModel, share: float) -> list[nn.Module]:

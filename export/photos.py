@@ -41,6 +41,10 @@ class PhotoCache:
             self._keep(path, frame)
         return frame
 
+    def shorter_side(self, paths: Iterable[Path]) -> int:
+        """Give the median of the shorter sides of photos in pixels, as far as the cache keeps them."""
+        return int(np.median([min(self.read(path).shape[:2]) for path in paths]))
+
     def _keep(self, path: Path, frame: Image) -> None:
         with self._lock:
             if frame.nbytes <= self._left and path not in self._frames:

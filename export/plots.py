@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from sightline.runtime.durable import write_file
@@ -106,7 +107,7 @@ def _curve(axes: Axes, name: str, x: list[int], y: list[float], colour: str, lab
     axes.set_xlabel("epoch")
     axes.set_ylabel(name)
     axes.grid(color="#e3e7eb", linewidth=0.6)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 

@@ -1,12 +1,41 @@
-"""How a model is trained: every value in one place, with its reason beside it."""
+"""How a model is trained: every value in one place, with its reason beside it.
+
+Figures come from a split of real shop photos that keeps look-alike photos together (train and held-out share
+no scene), 81 classes, MobileNetV2; differences below two points are within its noise.
+"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The values of the training recipe."""
+    """The values of the training recipe.
+
+    Attributes:
+        batch_size: Photos a step.
+        lr: Peak learning rate of the trunk, SGD with Nesterov momentum.
+        head_lr_factor: Learning rate of the classifier over that of the trunk, which is pretrained.
+        momentum: Of SGD.
+        weight_decay: On matrices; biases and batch norm have none.
+        label_smoothing: Of the cross entropy.
+        clip: Largest gradient norm: one odd batch of a small data set does not undo the start.
+        average_share: Horizon of the weight average, as a part of the schedule.
+        frozen_share: Front part of the trunk that stays as it is. The first 4 of MobileNetV2's 19 blocks hold 1 %
+            of the weights and 44 % of the time: a step takes 0.56 of it without them (192 px, two cores).
+        sizes: Size of training pictures as a part of the input size, in equal parts of the schedule. Small ones
+            first cost less (128 px runs twice as fast as 192 px); all stay below the input size, at which
+            objects then look as large as in random crops (Touvron et al. 2019, FixRes).
+        warmup: Part of the schedule in which the learning rate rises.
+        crop_area: Least part of a photo's area that a random crop keeps.
+        aspect: Most that a crop is stretched.
+        flip: How often a picture is mirrored.
+        colour: Most that brightness, contrast and saturation change.
+        mixup: Part of the steps in which pairs of pictures are mixed (CutMix).
+        patience: Part of the schedule without an epoch as good as the best, after which training stops.
+        eval_crop: Part of the shorter side that evaluation and device see. The whole picture is better for frozen
+            features (65.0 % against 62.5 %), the usual 0.875 after training on random crops (79.9 % against 77.1 %).
+    """
 
     batch_size: int = 32
     lr: float = 0.02
@@ -24,15 +53,43 @@ class Recipe:
     flip: float = 0.5
     colour: float = 0.3
     mixup: float = 0.0
-    drop: float = 0.2
+    patience: float = 0.3
+    eval_crop: float = 0.875
+
+    @classmethod
+    def for_data(cls, photos: int, pretrained: bool) -> "Recipe":
+        """Choose by the number of training photos and whether the trunk knows anything yet."""
+        recipe = cls()
+        # At least eight steps an epoch, but no batch so small that batch norm's statistics are noise.
+        batch = max(8, min(recipe.batch_size, photos // 8))
+        recipe = replace(recipe, batch_size=batch, lr=recipe.lr * batch / recipe.batch_size)
+        if pretrained:
+            return recipe
+        return replace(recipe, frozen_share=0.0, lr=3 * recipe.lr, head_lr_factor=1.0, crop_area=0.4)
 
     def size_at(self, progress: float, image_size: int) -> int:
         """Give the height and width of training pictures, a multiple of 32, at `progress` in [0, 1]."""
         share = self.sizes[min(int(progress * len(self.sizes)), len(self.sizes) - 1)]
-        return min(image_size, max(32, round(share * image_size / 32) * 32))
+        # Below 64 px five halvings leave the last layers a single cell.
+        return max(min(64, image_size), min(image_size, round(share * image_size / 32) * 32))
 
     def lr_at(self, progress: float) -> float:
         """Give the learning rate factor in [0, 1] at `progress` in [0, 1]: linear warm-up, then a cosine."""
         if progress < self.warmup:
             return progress / self.warmup
         return 0.5 + 0.5 * math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))
+
+
+def choose_epochs(photos: int) -> int:
+    """Choose the number of epochs where the user names none and no budget: about 100,000 pictures in all."""
+    return min(60, max(10, round(100_000 / photos)))
+
+
+def choose_image_size(usual: int, shorter_side: int) -> int:
+    """Choose the model's input size: the usual one, or less where the photos have no more pixels to show.
+
+    Args:
+        usual: The architecture's, pixels.
+        shorter_side: Median of the photos, pixels.
+    """
+    return min(usual, max(96, math.ceil(shorter_side / 32) * 32))

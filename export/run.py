@@ -18,12 +18,13 @@ from pathlib import Path
 
 import msgspec
 import torch
+from torch import Tensor
+
 from sightline.models import RecognitionModel, UnknownArchitectureError, build_model
 from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.durable import write_file
 from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import InputSpec
-from torch import Tensor
 
 from .data import Split
 

@@ -28,9 +28,9 @@ def declare_missing_operators() -> bool:
     """
     if _declared or _real_operators_load():
         return bool(_declared)
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call,unused-ignore]
     for schema in _SCHEMAS.values():
-        library.define(schema)  # type: ignore[no-untyped-call]
+        library.define(schema)  # type: ignore[no-untyped-call,unused-ignore]
     _declared.append(library)
     return True
 
@@ -41,7 +41,7 @@ def _real_operators_load() -> bool:
         return False
     for file in Path(found.origin).parent.glob("_C*.so"):
         try:
-            torch.ops.load_library(str(file))  # type: ignore[no-untyped-call]
+            torch.ops.load_library(str(file))  # type: ignore[no-untyped-call,unused-ignore]
         except OSError:
             return False
     return all(hasattr(torch.ops.torchvision, name) for name in _SCHEMAS)

@@ -1,0 +1,94 @@
+"""`sightline train`: learn from labelled photos."""
+
+import re
+
+import click
+
+from sightline.runtime import InputError
+
+from ..console import ConsoleReporter, print_json, print_table
+
+_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_budget(text: str) -> float:
+    """Give the seconds of "90s", "10m", "1.5h", "1h30m" or a bare number of seconds.
+
+    Raises:
+        InputError: It is none of these, or nothing.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", text.strip().lower())
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text.strip().lower() or seconds <= 0:
+        raise InputError(f"budget '{text}' is no length of time: expected one like 90s, 10m or 1h30m")
+    return seconds
+
+
+@click.command()
+@click.argument("data")
+@click.option("--out", required=True, metavar="RUN", help="Folder to write.")
+@click.option("--arch", default="mobilenet_v2", show_default=True, help="Architecture; a wrong name lists them.")
+@click.option("--weights", default="imagenet", show_default=True, metavar="FILE|imagenet|none", help="Start from.")
+@click.option("--epochs", type=int, help="Passes over the photos; 0 trains the linear head only.")
+@click.option("--budget", metavar="TIME", help="Time that everything may take: 90s, 10m, 1h30m.")
+@click.option("--image-size", type=int, metavar="PIXELS", help="Height and width of the model input.")
+@click.option("--label-column", default="label", show_default=True, help="CSV column with the label.")
+@click.option("--val", metavar="DATA", help="Photos to evaluate on; else a part of DATA is set apart.")
+@click.option("--val-fraction", default=0.1, show_default=True, help="Part of each class to set apart.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same --epochs: same model.")
+@click.option("--dim", default=256, show_default=True, help="Width of the embedding.")
+@click.option("--root", metavar="DIR", help="Where torchvision data sets lie (DATA torchvision:NAME).")
+@click.option("--resume", is_flag=True, help="Go on where RUN was interrupted, with its options.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    data: str,
+    out: str,
+    arch: str,
+    weights: str,
+    epochs: int | None,
+    budget: str | None,
+    image_size: int | None,
+    label_column: str,
+    val: str | None,
+    val_fraction: float,
+    seed: int,
+    dim: int,
+    root: str | None,
+    resume: bool,
+    as_json: bool,
+) -> int:
+    """Train on DATA: a folder of class folders, a CSV file, or torchvision:NAME.
+
+    First a linear head on frozen features, in seconds, then fine-tuning while --epochs or --budget last.
+    Ctrl-C keeps the best so far.
+
+    \b
+    Example:
+      sightline train photos/ --out run --budget 10m
+      sightline train train.csv --label-column class_name --weights mobilenet_v2.pth --out run
+      sightline train torchvision:CIFAR10 --root data --out run
+    """
+    budget_s = parse_budget(budget) if budget else None
+
+    from sightline.export.train import TrainOptions, train
+
+    options = TrainOptions(
+        data, out, arch, weights, epochs, budget_s, image_size, label_column, val, val_fraction, seed, dim, root
+    )
+    details = train(options, resume, ConsoleReporter())
+    if as_json:
+        print_json(details)
+    else:
+        rows = [
+            ("top-1", f"{details.top1:.4f}"),
+            ("top-5", f"{details.top5:.4f}"),
+            ("recall@1 by embedding", f"{details.retrieval_top1:.4f}"),
+            ("photos learned / evaluated", f"{details.train_images} / {details.val_images}"),
+            ("epochs, kept", f"{details.history[-1].epoch}, {details.best_epoch}"),
+            ("minutes", f"{details.seconds / 60:.1f}"),
+        ]
+        print_table((f"run {out}", "value"), rows)
+    if details.stopped == "interrupted":
+        click.echo(f"interrupted: '{out}' is complete with the best so far; --resume goes on", err=True)
+        return 130
+    return 0

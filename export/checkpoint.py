@@ -1,0 +1,120 @@
+"""Where training stands: what is kept so far, and `last.pt`, from which a killed run goes on."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import msgspec
+from torch import Tensor
+
+from .evaluator import Score
+from .run import Epoch, read_tensors, write_tensors
+
+# Writing takes a moment of disk time, so short epochs share one; a kill loses no more than this.
+_WRITE_EVERY_S = 15.0
+
+
+class Best:
+    """Keeps the newest weights that are as good as the best, within one standard error.
+
+    With a few hundred evaluation photos the best epoch by figure is mostly luck; among epochs that cannot be
+    told apart the last is the one the schedule has cooled down (the one-standard-error rule, Breiman 1984).
+    """
+
+    def __init__(self, photos: int) -> None:
+        self.state: dict[str, Tensor] = {}
+        self.epoch = 0
+        self.progress = 0.0
+        self._photos = photos
+        self._top1 = -1.0
+
+    def offer(self, epoch: int, score: Score, state: Mapping[str, Tensor], progress: float) -> None:
+        """Keep a copy of the weights if they are good enough."""
+        self._top1 = max(self._top1, score.top1)
+        error = math.sqrt(self._top1 * (1 - self._top1) / self._photos)
+        if score.top1 >= self._top1 - error:
+            self.state = {name: value.detach().clone() for name, value in state.items()}
+            self.epoch, self.progress = epoch, progress
+
+    def dump(self) -> dict[str, object]:
+        """Give all that `load` needs."""
+        return {"state": self.state, "epoch": self.epoch, "progress": self.progress, "top1": self._top1}
+
+    def load(self, dump: Mapping[str, object]) -> None:
+        """Go on from what `dump` gave."""
+        self.state = cast(dict[str, Tensor], dump["state"])
+        self.epoch = cast(int, dump["epoch"])
+        self.progress = cast(float, dump["progress"])
+        self._top1 = cast(float, dump["top1"])
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long fine-tuning lasts: steps, seconds, or whichever ends first; both None means none at all."""
+
+    steps: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The content of `last.pt`.
+
+    Attributes:
+        options: The options of the run, as JSON.
+        spent: Seconds of fine-tuning.
+        history: One entry an epoch.
+        tuner: The state of the FineTuner.
+        best: The dump of the Best.
+    """
+
+    options: bytes
+    schedule: Schedule
+    spent: float
+    history: list[Epoch]
+    tuner: Mapping[str, object]
+    best: Mapping[str, object]
+
+
+class CheckpointWriter:
+    """Writes `last.pt`, not more often than is worth its time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "last.pt"
+        self._written = -math.inf
+
+    def write(self, checkpoint: Checkpoint, force: bool = False) -> None:
+        """Write, unless the last one is fresh enough."""
+        now = time.monotonic()
+        if not force and now - self._written < _WRITE_EVERY_S:
+            return
+        notes = _Notes(checkpoint.options.decode(), checkpoint.schedule, checkpoint.spent, checkpoint.history)
+        state = {"notes": msgspec.json.encode(notes).decode(), "tuner": checkpoint.tuner, "best": checkpoint.best}
+        write_tensors(self._path, state)
+        self._written = now
+
+
+def read_checkpoint(folder: Path) -> Checkpoint | None:
+    """Read `last.pt`; None where there is none.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    path = folder / "last.pt"
+    if not path.is_file():
+        return None
+    state = cast(dict[str, object], read_tensors(path))
+    notes = msgspec.json.decode(cast(str, state["notes"]), type=_Notes)
+    tuner, best = cast(dict[str, object], state["tuner"]), cast(dict[str, object], state["best"])
+    return Checkpoint(notes.options.encode(), notes.schedule, notes.spent, notes.history, tuner, best)
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    options: str
+    schedule: Schedule
+    spent: float
+    history: list[Epoch]

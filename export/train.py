@@ -1,0 +1,373 @@
+"""Training from photos to a RUN folder.
+
+    check and split the photos -> linear head on frozen features (seconds) -> fine-tuning while epochs or
+    budget last, the best checkpoint kept -> embedding projection -> figures -> run.json
+
+`last.pt` is written along the way, so that a killed run goes on with `resume`; Ctrl-C completes the folder
+with the best checkpoint so far.
+"""
+
+import math
+import platform
+import time
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+
+from sightline.models import (
+    ARCHITECTURES,
+    RecognitionModel,
+    UnknownArchitectureError,
+    WeightsError,
+    build_model,
+    load_weights,
+)
+from sightline.runtime.errors import InputError
+from sightline.runtime.preprocess import InputSpec
+from sightline.runtime.reporter import QuietReporter, Reporter, Task
+
+from .checkpoint import Best, Checkpoint, CheckpointWriter, Schedule, read_checkpoint
+from .data import Split, class_indices, load_data, natural_key, split_data
+from .evaluator import Evaluator, choose_device
+from .features import extract_features, fit_projection, nearest_recall, some_of
+from .finetune import FineTuner, Pace
+from .metrics import Metrics, confusions, measure, per_class_csv
+from .photos import PhotoCache
+from .plots import plot_confusions, plot_curves
+from .recipe import Recipe, choose_epochs, choose_image_size
+from .run import SCHEMA_VERSION, Epoch, RunDetails, read_split, write_details, write_json, write_split, write_tensors
+from .warmstart import fit_head
+
+# Photos that the linear head and the projection are fitted to; more cost time and change neither.
+_FEATURE_PHOTOS = 5000
+# Pictures and files after the last evaluation, seconds.
+_WRITING_S = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What the user asked for.
+
+    Attributes:
+        data: A folder of class folders, a CSV file, or `torchvision:NAME`.
+        out: The RUN folder to write.
+        weights: A file, "imagenet" or "none".
+        epochs: Passes over the training photos; None chooses by their number, or by the budget.
+        budget_s: Seconds that everything may take; None for no limit.
+        image_size: Height and width of the model input; None chooses by architecture and photos.
+        validation: Photos set apart by the user; None sets `val_fraction` of each class apart.
+        seed: Of split, start, order and augmentation. The same seed and epochs on the same machine give the
+            same model; under a time budget the number of steps follows the clock.
+        dim: Width of the embedding.
+        root: Where torchvision data sets lie.
+    """
+
+    data: str
+    out: str
+    arch: str = "mobilenet_v2"
+    weights: str = "imagenet"
+    epochs: int | None = None
+    budget_s: float | None = None
+    image_size: int | None = None
+    label_column: str = "label"
+    validation: str | None = None
+    val_fraction: float = 0.1
+    seed: int = 0
+    dim: int = 256
+    root: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """All that is fixed before the first step."""
+
+    options: TrainOptions
+    folder: Path
+    split: Split
+    labels: tuple[str, ...]
+    spec: InputSpec
+    recipe: Recipe
+    model: RecognitionModel
+    weights: str
+    precision: torch.dtype
+    evaluator: Evaluator
+    cache: PhotoCache
+    started: float
+
+    @property
+    def targets(self) -> list[int]:
+        return class_indices(self.split.train, self.labels)
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    best_epoch: int
+    history: list[Epoch]
+    stopped: str
+
+
+def train(options: TrainOptions, resume: bool = False, reporter: Reporter | None = None) -> RunDetails:
+    """Train a model and write its RUN folder.
+
+    Args:
+        options: What to do. With `resume`, all but `data` and `out` are those of the interrupted run.
+        resume: Go on where `out` was interrupted, or begin where it was not.
+        reporter: Where progress goes.
+
+    Returns:
+        The content of `run.json`. `stopped` is "interrupted" after Ctrl-C.
+
+    Raises:
+        InputError: The data, the options or the folder cannot be used; what stood in `out` still does.
+        KeyboardInterrupt: Ctrl-C before there was anything to keep.
+    """
+    reporter = reporter or QuietReporter()
+    folder = Path(options.out)
+    try:
+        checkpoint = _open_folder(folder, resume, reporter)
+        if checkpoint:
+            options = _resumed(options, checkpoint)
+        stage = _prepare(options, folder, checkpoint is not None, reporter)
+        outcome = _learn(stage, checkpoint, reporter)
+        return _finish(stage, outcome, reporter)
+    except OSError as error:
+        raise InputError(
+            f"run '{folder}' cannot be written: {error.strerror or error}; free the place or choose another --out"
+        ) from error
+
+
+def _open_folder(folder: Path, resume: bool, reporter: Reporter) -> Checkpoint | None:
+    held = [name for name in ("run.json", "last.pt") if (folder / name).exists()]
+    if held and not resume:
+        state = "a finished run" if "run.json" in held else "an interrupted run"
+        raise InputError(f"'{folder}' holds {state}: choose another --out, or go on with --resume")
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = read_checkpoint(folder) if resume else None
+    if resume and checkpoint is None:
+        reporter.say(f"'{folder}' holds nothing to go on from: training begins anew")
+    return checkpoint
+
+
+def _resumed(options: TrainOptions, checkpoint: Checkpoint) -> TrainOptions:
+    before = msgspec.json.decode(checkpoint.options, type=TrainOptions)
+    if before.data != options.data:
+        raise InputError(f"the run in '{options.out}' was trained on '{before.data}', not '{options.data}'")
+    return replace(before, out=options.out)
+
+
+def _prepare(options: TrainOptions, folder: Path, resumed: bool, reporter: Reporter) -> _Stage:
+    started = time.monotonic()
+    # Two loader threads share the cores with torch; OpenCV's own pool would only stand in the way.
+    cv2.setNumThreads(1)
+    torch.manual_seed(options.seed)
+    _check(options)
+    cache = PhotoCache(options.image_size or ARCHITECTURES[options.arch].image_size)
+    split, labels = _photos(options, folder, resumed, cache, reporter)
+    size = options.image_size or choose_image_size(
+        ARCHITECTURES[options.arch].image_size, cache.shorter_side(image.path for image in split.train[:200])
+    )
+    spec = InputSpec(size, size, Recipe().eval_crop)
+    model, note = _model(options, len(labels))
+    reporter.say(
+        f"{options.arch} at {size} px, {len(labels)} classes, {len(split.train)} photos to learn from, "
+        f"{len(split.val)} to evaluate on; {note}"
+    )
+    device, precision = choose_device()
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    recipe = Recipe.for_data(len(split.train), options.weights != "none")
+    evaluator = Evaluator(split.val, class_indices(split.val, labels), spec)
+    return _Stage(options, folder, split, labels, spec, recipe, model, note, precision, evaluator, cache, started)
+
+
+def _check(options: TrainOptions) -> None:
+    if options.arch not in ARCHITECTURES:
+        raise InputError(f"unknown architecture '{options.arch}': choose one of {', '.join(ARCHITECTURES)}")
+    if options.epochs is not None and options.epochs < 0:
+        raise InputError(f"epochs must be 0 or more, not {options.epochs}")
+    if options.dim < 8:
+        raise InputError(f"the embedding needs at least 8 dimensions, not {options.dim}")
+
+
+def _photos(
+    options: TrainOptions, folder: Path, resumed: bool, cache: PhotoCache, reporter: Reporter
+) -> tuple[Split, tuple[str, ...]]:
+    if resumed:
+        train, val = read_split(folder / "split.csv")
+        labels = tuple(sorted({image.label for image in train}, key=natural_key))
+        return Split(tuple(train), tuple(val)), labels
+    data = load_data(options.data, options.label_column, options.root, reporter, options.validation, cache.read)
+    split = split_data(data, options.val_fraction, options.seed, reporter)
+    write_split(folder / "split.csv", split)
+    return split, data.labels
+
+
+def _model(options: TrainOptions, classes: int) -> tuple[RecognitionModel, str]:
+    try:
+        model = build_model(options.arch, classes, options.dim)
+        return model, load_weights(model, options.weights).note
+    except (UnknownArchitectureError, WeightsError) as error:
+        raise InputError(str(error)) from error
+
+
+def _learn(stage: _Stage, checkpoint: Checkpoint | None, reporter: Reporter) -> _Outcome:
+    best = Best(len(stage.split.val))
+    if checkpoint:
+        best.load(checkpoint.best)
+        history, schedule, spent = list(checkpoint.history), checkpoint.schedule, checkpoint.spent
+        reporter.say(f"going on after epoch {history[-1].epoch}")
+    else:
+        history = [_warm_start(stage, best, reporter)]
+        schedule, spent = _plan(stage, reporter), 0.0
+    stopped = "epochs" if schedule.seconds is None else "budget"
+    try:
+        if schedule.steps is not None or schedule.seconds is not None:
+            stopped = _fine_tune(stage, best, history, schedule, spent, checkpoint, reporter)
+    except KeyboardInterrupt:
+        reporter.say("stopped: completing the run with the best weights so far (Ctrl-C again to leave at once)")
+        stopped = "interrupted"
+    stage.model.load_state_dict(best.state)
+    return _Outcome(best.epoch, history, stopped)
+
+
+def _warm_start(stage: _Stage, best: Best, reporter: Reporter) -> Epoch:
+    # An untrained head guesses.
+    loss, top1 = math.log(len(stage.labels)), 1 / len(stage.labels)
+    if stage.options.weights != "none":
+        chosen = some_of(stage.split.train, _FEATURE_PHOTOS, stage.options.seed)
+        features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision)
+        targets = np.asarray(class_indices(chosen, stage.labels))
+        loss, top1 = fit_head(stage.model, features, targets, stage.recipe.label_smoothing)
+    score = stage.evaluator.score(stage.model, stage.precision)
+    best.offer(0, score, stage.model.state_dict(), 0.0)
+    start = "linear head on frozen features" if stage.options.weights != "none" else "random start"
+    reporter.say(f"{start}: top-1 {score.top1:.4f} ({stage.elapsed():.0f} s)")
+    return Epoch(0, stage.spec.width, 0.0, loss, top1, score.loss, score.top1, stage.elapsed())
+
+
+def _plan(stage: _Stage, reporter: Reporter) -> Schedule:
+    options, photos = stage.options, len(stage.split.train)
+    epochs = options.epochs
+    if epochs is None and options.budget_s is None:
+        epochs = choose_epochs(photos)
+    steps = epochs * -(-photos // stage.recipe.batch_size) if epochs else None
+    if options.budget_s is None or epochs == 0:
+        return Schedule(steps, None)
+    left = options.budget_s - stage.elapsed() - _closing_s(stage)
+    if left <= 0:
+        reporter.warn("the budget leaves no time for fine-tuning: the linear head is the result")
+        return Schedule(None, None)
+    return Schedule(steps, left)
+
+
+def _closing_s(stage: _Stage) -> float:
+    """Time what follows fine-tuning by a timed evaluation: features of the training photos, last figures."""
+    start = time.monotonic()
+    stage.evaluator.score(stage.model, stage.precision)
+    seconds = (time.monotonic() - start) / len(stage.split.val)
+    photos = min(len(stage.split.train), _FEATURE_PHOTOS) + 3 * len(stage.split.val)
+    return 1.3 * seconds * photos + _WRITING_S
+
+
+def _fine_tune(
+    stage: _Stage,
+    best: Best,
+    history: list[Epoch],
+    schedule: Schedule,
+    spent: float,
+    checkpoint: Checkpoint | None,
+    reporter: Reporter,
+) -> str:
+    tuner = FineTuner(
+        stage.model,
+        [image.path for image in stage.split.train],
+        stage.targets,
+        stage.cache,
+        stage.recipe,
+        stage.spec.width,
+        stage.precision,
+        stage.options.seed,
+    )
+    if checkpoint:
+        tuner.load(checkpoint.tuner)
+    pace, writer = Pace(schedule.steps, schedule.seconds, spent), CheckpointWriter(stage.folder)
+    options = msgspec.json.encode(stage.options)
+    with reporter.task("fine-tuning", 100) as task:
+        task.advance(100 * tuner.progress)
+        while tuner.progress < 1.0:
+            history.append(_epoch(stage, tuner, best, pace, history[-1].epoch + 1, task))
+            writer.write(Checkpoint(options, schedule, pace.spent(), history, tuner.state(), best.dump()))
+            reporter.say(_describe(history[-1], tuner.progress))
+            if tuner.progress - best.progress > stage.recipe.patience:
+                return "early"
+    return "epochs" if pace.by_steps(tuner.step) else "budget"
+
+
+def _epoch(stage: _Stage, tuner: FineTuner, best: Best, pace: Pace, number: int, task: Task) -> Epoch:
+    size = tuner.size(tuner.progress)
+    loss, top1 = tuner.run_epoch(number, pace, task)
+    score = stage.evaluator.score(tuner.average, stage.precision)
+    best.offer(number, score, tuner.average.state_dict(), tuner.progress)
+    return Epoch(number, size, tuner.lr, loss, top1, score.loss, score.top1, stage.elapsed())
+
+
+def _describe(epoch: Epoch, progress: float) -> str:
+    return (
+        f"epoch {epoch.epoch:3d}  {progress:4.0%}  {epoch.size} px  loss {epoch.train_loss:.3f}  "
+        f"evaluation top-1 {epoch.val_top1:.4f}  {epoch.seconds:.0f} s"
+    )
+
+
+def _finish(stage: _Stage, outcome: _Outcome, reporter: Reporter) -> RunDetails:
+    chosen = some_of(stage.split.train, _FEATURE_PHOTOS, stage.options.seed)
+    features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision)
+    fit_projection(stage.model, features)
+    model = stage.model.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    logits = stage.evaluator.logits(model, torch.float32)
+    targets = stage.evaluator.targets
+    metrics = measure(logits, targets, stage.labels)
+    recall = nearest_recall(model, stage.split.val, chosen, features, stage.spec)
+    details = _details(stage, outcome, metrics, recall)
+    write_tensors(stage.folder / "model.pt", model.state_dict())
+    write_json(stage.folder / "metrics.json", metrics)
+    (stage.folder / "per_class.csv").write_bytes(per_class_csv(metrics))
+    plot_curves(stage.folder / "curves.png", outcome.history, outcome.best_epoch)
+    plot_confusions(stage.folder / "confusion.png", confusions(logits, targets, len(stage.labels)), stage.labels)
+    write_details(stage.folder, details)
+    return details
+
+
+def _details(stage: _Stage, outcome: _Outcome, metrics: Metrics, recall: float) -> RunDetails:
+    options = stage.options
+    return RunDetails(
+        schema_version=SCHEMA_VERSION,
+        arch=options.arch,
+        labels=list(stage.labels),
+        input=stage.spec,
+        dim=stage.model.dim,
+        data=options.data,
+        label_column=options.label_column,
+        seed=options.seed,
+        weights=stage.weights,
+        recipe=asdict(stage.recipe),
+        history=outcome.history,
+        best_epoch=outcome.best_epoch,
+        stopped=outcome.stopped,
+        top1=metrics.top1,
+        top5=metrics.top5,
+        retrieval_top1=recall,
+        train_images=len(stage.split.train),
+        val_images=len(stage.split.val),
+        seconds=stage.elapsed(),
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "torchvision", "sightline")},
+        },
+    )
