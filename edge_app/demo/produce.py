@@ -242,9 +242,10 @@ def aubergine(canvas: Canvas, rng: np.random.Generator) -> None:
     """Draw an aubergine lying aslant, purple, striped or white, with its green cap."""
     colour = [hsv(285, 0.65, 0.26), hsv(310, 0.5, 0.42), hsv(60, 0.08, 0.93)][rng.choice(3, p=[0.6, 0.25, 0.15])]
     fat = rng.uniform(0.26, 0.34)
-    line = [(0.24, 0.34), (0.42, 0.48), (0.62, 0.66), (0.78, 0.78)]
+    low = 0.94 - 0.5 * fat
+    line = [(0.24, 0.34), (0.42, 0.48), (0.62, 0.66), (0.77, low)]
     body = canvas.band(line, fat * 0.52, fat * 0.7, fat * 0.95, fat * 1.05, fat * 0.9)
-    body = np.maximum(body, canvas.disc(0.765, 0.77, fat * 0.47))
+    body = np.maximum(body, canvas.disc(0.76, low, fat * 0.5))
     canvas.paint(body, colour)
     if rng.random() < 0.3:
         for offset in (-0.07, 0.0, 0.07):
