@@ -11,7 +11,7 @@ import http.client
 import time
 import urllib.error
 import urllib.request
-from typing import Final
+from typing import IO, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from sightline.runtime.errors import InputError, SourceError
@@ -20,7 +20,8 @@ from sightline.runtime.preprocess import Image, decode_image
 from .captures import Capture, DamagedFrame, SourceRefused, open_stream
 
 TIMEOUT_S: Final = 5.0
-MAX_PART_BYTES: Final = 32_000_000
+MAX_PART_BYTES: Final = 8_000_000
+MAX_PICTURE_BYTES: Final = 32_000_000
 POLL_INTERVAL_S: Final = 0.2
 _READ_BYTES: Final = 1 << 20
 _FAILURES = (OSError, http.client.HTTPException, ValueError)
@@ -151,7 +152,7 @@ class PolledPicture:
         self._due = time.monotonic() + POLL_INTERVAL_S
         with request(self._url, self._name) as response:
             try:
-                data = response.read(MAX_PART_BYTES)
+                data = response.read(MAX_PICTURE_BYTES)
             except _FAILURES as error:
                 raise SourceError(f"source '{self._name}' was lost: {_reason(error)}") from error
         try:
@@ -161,6 +162,42 @@ class PolledPicture:
 
     def close(self) -> None:
         """Nothing is held between pictures."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects without reading what comes with them: urllib would read an endless body for ever."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        fp.close()
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Basic(urllib.request.HTTPBasicAuthHandler):
+    """Closes the answer that asks for a password, which urllib leaves open."""
+
+    def http_error_401(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage
+    ) -> Any:
+        fp.close()
+        return super().http_error_401(req, fp, code, msg, headers)
+
+
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    """Closes the answer that asks for a password, which urllib leaves open."""
+
+    def http_error_401(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage
+    ) -> Any:
+        fp.close()
+        return super().http_error_401(req, fp, code, msg, headers)
 
 
 def open_http(url: str, name: str) -> Capture:
@@ -207,8 +244,9 @@ def _opener(parts: SplitResult, plain: str) -> urllib.request.OpenerDirector:
         passwords.add_password(None, plain, unquote(parts.username), unquote(parts.password or ""))
     return urllib.request.build_opener(
         urllib.request.ProxyHandler({}),
-        urllib.request.HTTPBasicAuthHandler(passwords),
-        urllib.request.HTTPDigestAuthHandler(passwords),
+        _Redirects(),
+        _Basic(passwords),
+        _Digest(passwords),
     )
 
 
