@@ -12,10 +12,12 @@ from ..errors import GalleryError
 from .container import DoubtfulGraph, read_container
 from .folder import DATABASE, GRAPH
 from .rows import ENTRY_COLUMNS, crop_checksum, row_problem
-from .schema import Head, check_version, connect, read_head
+from .schema import LIVE, Head, check_version, connect, read_head
 from .values import CheckReport
 
 _MOST_PROBLEMS = 1000
+# Steps over unreadable rows; a head that lies about the highest id must not make a check endless.
+_MOST_FAILURES = 1_000_000
 
 
 def check_folder(folder: Path) -> CheckReport:
@@ -37,7 +39,6 @@ def check_folder(folder: Path) -> CheckReport:
             problems += _structure(connection)
             head = _head(connection, folder, problems)
             whole = _entries(connection, head, problems)
-            problems += _crops(connection)
     except sqlite3.DatabaseError as error:
         problems.append(f"'{DATABASE}' cannot be read: {error}")
     return CheckReport(str(folder), whole, tuple(problems[:_MOST_PROBLEMS]), check_graph(folder, head))
@@ -73,26 +74,27 @@ def open_for_check(folder: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def readable_rows(connection: sqlite3.Connection, table: str, columns: str, last_id: int) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of a table by id, stepping over those that SQLite cannot read."""
-    done = 0
-    while done < last_id:
-        query = f"SELECT {columns} FROM {table} WHERE id > ? ORDER BY id"
+def readable_rows(connection: sqlite3.Connection, end: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the entries' rows (ENTRY_COLUMNS) by id up to `end`, stepping over those that SQLite cannot read."""
+    done, failures = 0, 0
+    while done < end and failures < _MOST_FAILURES:
+        query = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE id > ? AND {LIVE} ORDER BY id"
         try:
             for row in connection.execute(query, (done,)):
-                done = row[0] if isinstance(row[0], int) else done
+                done = max(done, row[0])
                 yield row
             return
         except sqlite3.DatabaseError:
-            done += 1
-            yield from _one(connection, table, columns, done)
+            done, failures = done + 1, failures + 1
+            yield from _one(connection, done)
 
 
-def _one(connection: sqlite3.Connection, table: str, columns: str, id: int) -> Iterator[tuple[Any, ...]]:
+def _one(connection: sqlite3.Connection, id: int) -> list[tuple[Any, ...]]:
+    query = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE id = ? AND {LIVE}"
     try:
-        yield from connection.execute(f"SELECT {columns} FROM {table} WHERE id = ?", (id,)).fetchall()
+        return connection.execute(query, (id,)).fetchall()
     except sqlite3.DatabaseError:
-        return
+        return []
 
 
 def _structure(connection: sqlite3.Connection) -> list[str]:
@@ -113,34 +115,35 @@ def _head(connection: sqlite3.Connection, folder: Path, problems: list[str]) -> 
 
 def _entries(connection: sqlite3.Connection, head: Head | None, problems: list[str]) -> int:
     whole = digest = 0
-    for row in readable_rows(connection, "entries", ENTRY_COLUMNS, _last_id(head)):
-        problem = row_problem(row, head.dim or 0 if head else len(row[8] or b"") // 4) or _vector_problem(row)
+    for row in readable_rows(connection, last_id(head)):
+        problem = row_problem(row, (head.dim or 0) if head else len(row[9] or b"") // 4) or _vector_problem(row)
         if problem is None:
-            whole, digest = whole + 1, digest + row[9]
-        else:
+            whole, digest = whole + 1, digest + row[10]
+            problem = crop_problem(connection, row)
+        if problem is not None:
             problems.append(problem)
     if head is not None and (whole, digest) != (head.entries, head.digest):
         problems.append(f"{head.entries} entries were stored, {whole} of them are whole")
     return whole
 
 
+def crop_problem(connection: sqlite3.Connection, row: tuple[Any, ...]) -> str | None:
+    """Say what is wrong with the picture of a whole row of ENTRY_COLUMNS, or None."""
+    if row[8] == 0:
+        return None
+    try:
+        crop = connection.execute("SELECT jpeg FROM crops WHERE id = ?", (row[0],)).fetchone()
+        whole = crop is not None and crop_checksum(row[0], crop[0]) == row[8]
+    except (sqlite3.DatabaseError, TypeError):
+        whole = False
+    return None if whole else f"the picture of entry {row[0]} fails its checksum"
+
+
+def last_id(head: Head | None) -> int:
+    """Where reading rows by id may stop."""
+    return head.next_id if head is not None else 2**31
+
+
 def _vector_problem(row: tuple[Any, ...]) -> str | None:
-    length = float(np.linalg.norm(np.frombuffer(row[8], "<f4").astype(np.float64)))
+    length = float(np.linalg.norm(np.frombuffer(row[9], "<f4").astype(np.float64)))
     return None if abs(length - 1.0) < 1e-3 else f"entry {row[0]} holds a vector of length {length:g}, expected 1"
-
-
-def _crops(connection: sqlite3.Connection) -> list[str]:
-    problems = []
-    last = 2**62
-    for row in readable_rows(connection, "crops", "id, checksum, jpeg", last):
-        try:
-            broken = row[1] != crop_checksum(row[0], row[2])
-        except TypeError:
-            broken = True
-        if broken:
-            problems.append(f"the picture of entry {row[0]!r} fails its checksum")
-    return problems
-
-
-def _last_id(head: Head | None) -> int:
-    return head.next_id if head is not None else 2**62

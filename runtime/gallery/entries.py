@@ -64,7 +64,7 @@ def unit_rows(embeddings: NDArray[np.float32], dim: int | None) -> NDArray[np.fl
 
 
 def entry_of(row: Sequence[Any]) -> Entry:
-    """Turn a row of ENTRY_COLUMNS and its crop flag into what users see."""
+    """Turn a row of ENTRY_COLUMNS into what users see."""
     return Entry(
         id=row[0],
         uuid=UUID(bytes=row[1]).hex,
@@ -73,7 +73,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
         created=datetime.fromtimestamp(row[4], UTC),
         source=row[6],
         model_id=row[7],
-        has_crop=bool(row[10]),
+        has_crop=row[8] != 0,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..recognition import Match
+from . import graph as graphs
 from .container import Speed
 from .graph import Graph
 from .nearest import nearest_rows
@@ -184,6 +185,8 @@ class SearchIndex:
         """Say in words why queries are answered the way they are."""
         if self.live < SMALLEST_GRAPH:
             return f"{self.live} entries: below {SMALLEST_GRAPH} every entry is compared"
+        if not graphs.available():
+            return "hnswlib is not installed: every entry is compared"
         if self.graph is None:
             return "the graph is being made: until then every entry is compared"
         if self.speed is None:

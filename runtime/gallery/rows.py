@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from .schema import Head, damaged
 
-# The columns of one entry, in the order of `entry_checksum`.
-ENTRY_COLUMNS = "id, uuid, label, metadata, created, changed, source, model_id, embedding, checksum"
+# The columns of one entry: those that its checksum covers, in the order of `entry_checksum`, and the checksum.
+# An entry knows its picture's checksum too, so that a picture that vanished with its page is missed.
+ENTRY_COLUMNS = "id, uuid, label, metadata, created, changed, source, model_id, crop_checksum, embedding, checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +74,26 @@ def entry_checksum(
     changed: float,
     source: str | None,
     model_id: str,
+    crop_checksum: int,
     embedding: bytes,
 ) -> int:
     """CRC-32 over every field of an entry."""
-    text = f"{id}\x1f{label}\x1f{metadata}\x1f{created!r}\x1f{changed!r}\x1f{source}\x1f{model_id}"
+    text = f"{id}\x1f{label}\x1f{metadata}\x1f{created!r}\x1f{changed!r}\x1f{source}\x1f{model_id}\x1f{crop_checksum}"
     return zlib.crc32(embedding, zlib.crc32(uuid, zlib.crc32(text.encode("utf-8", "surrogatepass"))))
 
 
 def crop_checksum(id: int, jpeg: bytes) -> int:
-    """CRC-32 over a crop and the entry it belongs to."""
-    return zlib.crc32(jpeg, zlib.crc32(str(id).encode()))
+    """CRC-32 over a crop and the entry it belongs to; never 0, which stands for no crop."""
+    return zlib.crc32(jpeg, zlib.crc32(str(id).encode())) or 1
 
 
 def row_problem(row: Sequence[Any], dim: int) -> str | None:
     """Say what is wrong with a row of ENTRY_COLUMNS, or None."""
     try:
-        if entry_checksum(*row[:9]) != row[9]:
+        if entry_checksum(*row[:10]) != row[10]:
             return f"entry {row[0]} fails its checksum"
-        if len(row[8]) != 4 * dim:
-            return f"entry {row[0]} has {len(row[8]) // 4} dimensions, expected {dim}"
+        if len(row[9]) != 4 * dim:
+            return f"entry {row[0]} has {len(row[9]) // 4} dimensions, expected {dim}"
     except (TypeError, AttributeError, ValueError):
         return f"entry {row[0]!r} has a field of another type"
     return None
@@ -107,11 +109,11 @@ def checked_batch(rows: Sequence[Sequence[Any]], dim: int, folder: Path) -> Batc
         problem = row_problem(row, dim)
         if problem is not None:
             raise damaged(folder, problem)
-    vectors = np.frombuffer(b"".join(row[8] for row in rows), "<f4").reshape(len(rows), dim)
+    vectors = np.frombuffer(b"".join(row[9] for row in rows), "<f4").reshape(len(rows), dim)
     return Batch(
         np.array([row[0] for row in rows], np.int64),
         [row[2] for row in rows],
         [row[3] for row in rows],
-        np.array([row[9] for row in rows], np.int64),
+        np.array([row[10] for row in rows], np.int64),
         vectors.astype(np.float32, copy=False),
     )

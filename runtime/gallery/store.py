@@ -16,7 +16,10 @@ from ..errors import GalleryError
 from .folder import DATABASE, GRAPH, LOCK, writing
 from .rows import ENTRY_COLUMNS, Batch, Delta, PreparedEntry, checked_batch, crop_checksum, entry_checksum
 from .schema import (
+    BLANK_CROP,
+    BLANK_ENTRY,
     BUSY_TIMEOUT_S,
+    LIVE,
     Head,
     check_version,
     connect,
@@ -165,7 +168,7 @@ class Store:
         return ids
 
     def delete(self, ids: Sequence[int]) -> int:
-        """Remove entries in one transaction; unknown ids are passed over. Follow it with `erase_traces`.
+        """Blank entries in one transaction; unknown ids are passed over. Follow it with `erase_traces`.
 
         Returns:
             How many there were.
@@ -174,12 +177,12 @@ class Store:
             GalleryError: It could not be written; nothing was removed.
         """
         with self.transaction() as (writer, head):
-            query = "SELECT id, uuid, checksum FROM entries WHERE id = ?"
+            query = f"SELECT id, uuid, checksum FROM entries WHERE id = ? AND {LIVE}"
             rows = [row for id in sorted(set(ids)) if (row := writer.execute(query, (id,)).fetchone())]
             generation, now = head.generation + 1, time.time()
             for id, uuid, _ in rows:
-                writer.execute("DELETE FROM entries WHERE id = ?", (id,))
-                writer.execute("DELETE FROM crops WHERE id = ?", (id,))
+                writer.execute(BLANK_ENTRY, (id,))
+                writer.execute(BLANK_CROP, (id,))
                 writer.execute("INSERT INTO removed VALUES (?, ?, ?, ?)", (generation, id, uuid, now))
             digest = head.digest - sum(row[2] for row in rows)
             entries = head.entries - len(rows)
@@ -221,23 +224,24 @@ class Store:
             GalleryError: It cannot be read or fails its checksum.
         """
         with self.reading() as reader:
-            row = reader.execute("SELECT jpeg, checksum FROM crops WHERE id = ?", (id,)).fetchone()
-        if row is not None and row[1] != crop_checksum(id, row[0]):
+            query = f"SELECT crop_checksum FROM entries WHERE id = ? AND {LIVE}"
+            expected = reader.execute(query, (id,)).fetchone()
+            if expected is None or expected[0] == 0:
+                return None
+            row = reader.execute("SELECT jpeg FROM crops WHERE id = ?", (id,)).fetchone()
+        if row is None or expected[0] != crop_checksum(id, row[0]):
             raise damaged(self.folder, f"the picture of entry {id} fails its checksum")
-        return row[0] if row is not None else None
+        return bytes(row[0])
 
     def crops(self) -> int:
         """How many entries have a picture."""
         with self.reading() as reader:
-            return int(reader.execute("SELECT count(*) FROM crops").fetchone()[0])
+            return int(reader.execute("SELECT count(*) FROM crops WHERE length(jpeg) > 0").fetchone()[0])
 
     def entry_rows(self, after: int, limit: int, label: str | None = None) -> list[tuple[Any, ...]]:
-        """Rows of ENTRY_COLUMNS and whether there is a crop, ids ascending from after `after`."""
+        """Rows of ENTRY_COLUMNS, ids ascending from after `after`."""
         condition, values = ("AND label = ?", [label]) if label is not None else ("", [])
-        query = (
-            f"SELECT {ENTRY_COLUMNS}, id IN (SELECT id FROM crops) FROM entries "
-            f"WHERE id > ? {condition} ORDER BY id LIMIT ?"
-        )
+        query = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE id > ? AND {LIVE} {condition} ORDER BY id LIMIT ?"
         with self.reading() as reader:
             return reader.execute(query, (after, *values, limit)).fetchall()
 
@@ -281,7 +285,7 @@ class Store:
     def _added(self, reader: sqlite3.Connection, head: Head, last_id: int, limit: int) -> Batch | None:
         if head.dim is None:
             return None
-        query = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE id > ? ORDER BY id LIMIT ?"
+        query = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE id > ? AND {LIVE} ORDER BY id LIMIT ?"
         return checked_batch(reader.execute(query, (last_id, limit)).fetchall(), head.dim, self.folder)
 
     @staticmethod
@@ -295,12 +299,13 @@ class Store:
             entry.changed,
             entry.source,
             entry.model_id,
+            0 if entry.jpeg is None else crop_checksum(id, entry.jpeg),
             entry.embedding,
         )
         checksum = entry_checksum(*fields)
-        writer.execute(f"INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", (*fields, checksum))
+        writer.execute(f"INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)", (*fields, checksum))
         if entry.jpeg is not None:
-            writer.execute("INSERT INTO crops VALUES (?,?,?)", (id, crop_checksum(id, entry.jpeg), entry.jpeg))
+            writer.execute("INSERT INTO crops VALUES (?,?)", (id, entry.jpeg))
         return checksum
 
 
