@@ -186,12 +186,14 @@ def clear(out: Path) -> None:
         present = set()
     except OSError as error:
         raise InputError(f"--out '{out}' cannot be used as a folder: {error.strerror}") from error
-    strange = sorted(present - {*_FOLDERS, *_FILES})
+    strange = sorted(present - {*_FOLDERS, *_FILES}) if _MARK in present else sorted(present)
     if strange:
         raise InputError(f"--out '{out}' holds '{strange[0]}', which no demo wrote: name a new folder")
     for name in present:
         shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
     out.mkdir(parents=True, exist_ok=True)
+    # Written first, so that a demo that was interrupted can be run again in its place.
+    write_file(out / _MARK, b"{}\n")
 
 
 def _plan(settings: Settings, own: bool) -> list[tuple[str, float]]:
