@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from sightline.runtime.errors import SightlineError, SourceError
@@ -158,8 +157,7 @@ class ThreadConnection:
                 capture.close()
         except (EndOfStream, SightlineError) as error:
             self.outcome = error
-        except (cv2.error, OSError, ValueError, MemoryError) as error:
-            # Drivers fail in ways no list foresees; a thread that dies silently would look like a stall.
+        except Exception as error:  # drivers fail in ways no list foresees; a silent death would look like a stall
             self.outcome = SourceError(f"source '{self._source.name}' failed: {error}")
         finally:
             self.waiting_since_s = None
