@@ -124,6 +124,8 @@ def load_run(path: str | Path) -> TrainedRun:
     except RuntimeError as error:
         raise InputError(f"run '{path}': model.pt is not the model of run.json; train again") from error
     train, val = read_split(folder / "split.csv")
+    if (len(train), len(val)) != (details.train_images, details.val_images):
+        raise InputError(f"run '{path}': split.csv does not list the photos of run.json; train again")
     return TrainedRun(model.eval(), tuple(details.labels), details.input, train, val, details)
 
 

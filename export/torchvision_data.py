@@ -9,6 +9,7 @@ from urllib.error import URLError
 import cv2
 import numpy as np
 from PIL.Image import Image as PictureImage
+
 from sightline.models import operators  # noqa: F401  (must come before torchvision)
 from sightline.runtime.durable import new_folder
 from sightline.runtime.errors import InputError
