@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -27,28 +27,41 @@ class Best:
     def __init__(self, photos: int) -> None:
         self.state: dict[str, Tensor] = {}
         self.epoch = 0
-        self.progress = 0.0
         self._photos = photos
         self._top1 = -1.0
 
-    def offer(self, epoch: int, score: Score, state: Mapping[str, Tensor], progress: float) -> None:
+    def offer(self, epoch: int, score: Score, state: Mapping[str, Tensor]) -> None:
         """Keep a copy of the weights if they are good enough."""
         self._top1 = max(self._top1, score.top1)
-        error = math.sqrt(self._top1 * (1 - self._top1) / self._photos)
-        if score.top1 >= self._top1 - error:
+        if score.top1 >= self._top1 - _standard_error(self._top1, self._photos):
             self.state = {name: value.detach().clone() for name, value in state.items()}
-            self.epoch, self.progress = epoch, progress
+            self.epoch = epoch
 
     def dump(self) -> dict[str, object]:
         """Give all that `load` needs."""
-        return {"state": self.state, "epoch": self.epoch, "progress": self.progress, "top1": self._top1}
+        return {"state": self.state, "epoch": self.epoch, "top1": self._top1}
 
     def load(self, dump: Mapping[str, object]) -> None:
         """Go on from what `dump` gave."""
         self.state = cast(dict[str, Tensor], dump["state"])
         self.epoch = cast(int, dump["epoch"])
-        self.progress = cast(float, dump["progress"])
         self._top1 = cast(float, dump["top1"])
+
+
+def stalled(history: Sequence[Epoch], photos: int) -> float:
+    """Give the part of the epochs of fine-tuning since the last one as good as the best of them.
+
+    The head on frozen features (epoch 0) does not count: fine-tuning first falls behind it while the learning
+    rate is high, and overtakes it as the rate falls.
+    """
+    scores = [epoch.val_top1 for epoch in history if epoch.epoch > 0]
+    error = _standard_error(max(scores), photos)
+    good = max(place for place, score in enumerate(scores) if score >= max(scores) - error)
+    return (len(scores) - 1 - good) / len(scores)
+
+
+def _standard_error(rate: float, photos: int) -> float:
+    return math.sqrt(rate * (1 - rate) / photos)
 
 
 @dataclass(frozen=True, slots=True)

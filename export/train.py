@@ -31,7 +31,7 @@ from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import QuietReporter, Reporter, Task
 
-from .checkpoint import Best, Checkpoint, CheckpointWriter, Schedule, read_checkpoint
+from .checkpoint import Best, Checkpoint, CheckpointWriter, Schedule, read_checkpoint, stalled
 from .data import Split, class_indices, load_data, natural_key, split_data
 from .evaluator import Evaluator, choose_device
 from .features import extract_features, fit_projection, nearest_recall, some_of
@@ -246,7 +246,7 @@ def _warm_start(stage: _Stage, best: Best, reporter: Reporter) -> Epoch:
         targets = np.asarray(class_indices(chosen, stage.labels))
         loss, top1 = fit_head(stage.model, features, targets, stage.recipe.label_smoothing)
     score = stage.evaluator.score(stage.model, stage.precision)
-    best.offer(0, score, stage.model.state_dict(), 0.0)
+    best.offer(0, score, stage.model.state_dict())
     start = "linear head on frozen features" if stage.options.weights != "none" else "random start"
     reporter.say(f"{start}: top-1 {score.top1:.4f} ({stage.elapsed():.0f} s)")
     return Epoch(0, stage.spec.width, 0.0, loss, top1, score.loss, score.top1, stage.elapsed())
@@ -305,7 +305,7 @@ def _fine_tune(
             history.append(_epoch(stage, tuner, best, pace, history[-1].epoch + 1, task))
             writer.write(Checkpoint(options, schedule, pace.spent(), history, tuner.state(), best.dump()))
             reporter.say(_describe(history[-1], tuner.progress))
-            if tuner.progress - best.progress > stage.recipe.patience:
+            if tuner.progress > 0.5 and stalled(history, len(stage.split.val)) > stage.recipe.patience:
                 return "early"
     return "epochs" if pace.by_steps(tuner.step) else "budget"
 
@@ -314,7 +314,7 @@ def _epoch(stage: _Stage, tuner: FineTuner, best: Best, pace: Pace, number: int,
     size = tuner.size(tuner.progress)
     loss, top1 = tuner.run_epoch(number, pace, task)
     score = stage.evaluator.score(tuner.average, stage.precision)
-    best.offer(number, score, tuner.average.state_dict(), tuner.progress)
+    best.offer(number, score, tuner.average.state_dict())
     return Epoch(number, size, tuner.lr, loss, top1, score.loss, score.top1, stage.elapsed())
 
 

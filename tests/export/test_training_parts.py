@@ -150,11 +150,11 @@ def test_metrics_against_counting():
 def test_the_newest_of_equally_good_epochs_is_kept():
     best = Best(photos=100)
     for epoch, top1 in enumerate([0.5, 0.9, 0.88, 0.6]):
-        best.offer(epoch, Score(1.0, top1), {"w": torch.full((1,), float(epoch))}, epoch / 4)
+        best.offer(epoch, Score(1.0, top1), {"w": torch.full((1,), float(epoch))})
     assert best.epoch == 2
     again = Best(photos=100)
     again.load(best.dump())
-    again.offer(4, Score(1.0, 0.7), {"w": torch.zeros(1)}, 1.0)
+    again.offer(4, Score(1.0, 0.7), {"w": torch.zeros(1)})
     assert (again.epoch, float(again.state["w"])) == (2, 2.0)
 
 
