@@ -74,10 +74,10 @@ def shorten(text: str, size_px: int, width: int, weight: int = REGULAR) -> str:
 @functools.lru_cache(maxsize=1024)
 def drawable(text: str) -> str:
     """Bring text to what can be drawn on one line."""
-    whole = " ".join(unicodedata.normalize("NFC", text).split())
-    kept = "".join(letter for letter in whole if not _undrawable(letter))
+    spaced = " ".join(unicodedata.normalize("NFC", text).split())
+    kept = " ".join("".join(letter for letter in spaced if not _undrawable(letter)).split())
     if _HAS_FONTS:
-        return kept.strip()
+        return kept
     plain = unicodedata.normalize("NFKD", kept)
     return "".join(letter for letter in plain if not unicodedata.combining(letter)).strip()
 

@@ -158,6 +158,8 @@ class Overlay:
     def _matches(self, sheet: "_Sheet", matches: tuple[Match, ...], top: int, bar: int) -> int:
         """Draw as many matches as fit in the right half; give the columns they take."""
         side, gap = sheet.px(78), sheet.px(12)
+        if top < 0:
+            return gap
         shown = matches[: max(0, int(sheet.width * 0.56) // (side + gap))]
         for place, match in enumerate(shown):
             left = sheet.width - (len(shown) - place) * (side + gap)

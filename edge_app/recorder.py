@@ -122,7 +122,7 @@ class Recorder:
     def _copies(self, now_s: float) -> int:
         if not self._by_clock:
             return 1
-        due = int((now_s - self._started_s) * self._fps) + 1 - self.frames
+        due = int((now_s - self._started_s) * self._fps + 1e-3) + 1 - self.frames
         # After a pause of minutes the file does not stand still for minutes.
         if due > 2 * self._fps:
             self._started_s = now_s - self.frames / self._fps
