@@ -39,5 +39,9 @@ class Probe:
 
     def run(self, images: Image) -> dict[str, NDArray[Any]]:
         """Run a batch, uint8 (batch, height, width, 3) RGB, and give each tensor by name."""
-        values = self._session.run(list(self.names), {INPUT_NAME: images})
+        return self.run_named({INPUT_NAME: images})
+
+    def run_named(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run a graph with other inputs than the image, by name, and give each tensor by name."""
+        values = self._session.run(list(self.names), inputs)
         return dict(zip(self.names, values, strict=True))

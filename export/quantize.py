@@ -1,10 +1,11 @@
 """Post-training quantization: a float graph and calibration photos become an int8 graph.
 
-float graph -> fold the normalization -> plan -> observe ranges -> write QDQ -> count what runs in int8
+    float graph -> fold the normalization -> plan -> observe ranges -> correct biases -> write QDQ -> count int8
 """
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from onnx import ModelProto
 
@@ -18,10 +19,13 @@ from .photos import prepared
 from .quantize_input import fold_normalization
 from .quantize_plan import QuantizationPlan, make_plan
 from .quantize_ranges import observe
+from .quantize_repair import correct_bias
 from .quantize_writer import WeightFormat, write_qdq
 
 # Four photos of MobileNetV2 with all its inner tensors are 110 MB.
 _BATCH = 4
+# Bias correction averages over photos and places; its memory grows with the photos.
+_REPAIR_BATCHES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,13 @@ class QuantizationOptions:
         method: How ranges are found, see `quantize_ranges.METHODS`.
         weights: How weights are rounded.
         keep_float: Names of nodes that stay float.
+        correct_bias: Whether biases take back the mean shift of rounding.
     """
 
     method: str = "mse"
     weights: WeightFormat = field(default_factory=WeightFormat)
     keep_float: Collection[str] = ()
+    correct_bias: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,11 @@ def quantize(
                 yield batch
 
         ranges = observe(folded, batches, plan.rounded, options.method)
-    written = write_qdq(folded, plan, ranges, options.weights)
+    repaired = folded
+    if options.correct_bias:
+        images = list(islice(prepared(paths, spec, _BATCH), _REPAIR_BATCHES))
+        repaired = correct_bias(folded, plan, ranges, options.weights, images)
+    written = write_qdq(repaired, plan, ranges, options.weights)
     fusion = inspect_fusion(serialize(written))
     weighted = plan.weighted(folded)
     convolutions = sum(node.op_type == "Conv" for node in weighted)
