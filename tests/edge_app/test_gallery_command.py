@@ -1,0 +1,109 @@
+"""`sightline gallery` as a person meets it: the installed command in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sightline.runtime import Bundle, Gallery
+from tests.factories import photo_folder, tiny_bundle
+
+SIGHTLINE = Path(sys.executable).parent / "sightline"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    tiny_bundle(folder / "kiosk.bundle")
+    photo_folder(folder / "photos")
+    (folder / "photos" / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(40))
+    lines = ["file,name,sku", "photos/red/00.png,crimson,R-1", "photos/blue/00.png,navy,B-1"]
+    (folder / "products.csv").write_text("\n".join(lines))
+    return folder
+
+
+def gallery(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [str(SIGHTLINE), "gallery", *map(str, words)]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120)
+
+
+def test_the_whole_life_of_a_gallery(place: Path) -> None:
+    built = gallery(place, "build", "shop.gallery", "photos", "--bundle", "kiosk.bundle", "--json")
+    figures = json.loads(built.stdout)
+    assert built.returncode == 1 and "broken.jpg" in built.stderr
+    assert (figures["added"], figures["entries"], figures["labels"]) == (12, 12, 3)
+    assert [failure["image"] for failure in figures["failed"]] == ["photos/red/broken.jpg"]
+
+    again = json.loads(gallery(place, "build", "shop.gallery", "photos", "--bundle", "kiosk.bundle", "--json").stdout)
+    assert (again["added"], again["known"], again["entries"]) == (0, 12, 12)
+
+    words = ["--label", "mug", "--meta", "sku=A-17", "--meta", "size=3 = big", "--bundle", "kiosk.bundle", "--json"]
+    added = json.loads(gallery(place, "add", "shop.gallery", "photos/red/00.png", *words).stdout)["added"]
+    assert added == [{"image": "photos/red/00.png", "id": 13}]
+
+    found = gallery(
+        place, "search", "shop.gallery", "photos/blue/02.png", "--bundle", "kiosk.bundle", "--json", "-k", 3
+    )
+    matches = json.loads(found.stdout)["matches"]
+    assert [match["label"] for match in matches] == ["blue"] * 3 and matches[0]["similarity"] > 0.999
+    assert "blue" in gallery(place, "search", "shop.gallery", "photos/blue/02.png", "--bundle", "kiosk.bundle").stdout
+
+    listed = [json.loads(line) for line in gallery(place, "list", "shop.gallery", "--json").stdout.splitlines()]
+    assert len(listed) == 13 and listed[-1]["metadata"] == {"sku": "A-17", "size": "3 = big"}
+    assert "sku=A-17" in gallery(place, "list", "shop.gallery", "--label", "mug").stdout
+
+    stats = json.loads(gallery(place, "stats", "shop.gallery", "--json").stdout)
+    assert (stats["entries"], stats["crops"], stats["per_label"]["mug"]) == (13, 13, 1)
+    assert "every entry is compared" in gallery(place, "stats", "shop.gallery").stdout
+
+    removed = gallery(place, "remove", "shop.gallery", 13, 99)
+    assert removed.returncode == 1 and "1 removed, 12 left" in removed.stdout and "no entry 99" in removed.stderr
+    assert "4 removed, 8 left" in gallery(place, "remove", "shop.gallery", "--label", "red").stdout
+
+    checked = gallery(place, "check", "shop.gallery", "--json")
+    report = json.loads(checked.stdout)
+    assert checked.returncode == 0 and (report["ok"], report["entries"], report["problems"]) == (True, 8, [])
+    assert "every entry is compared" in gallery(place, "rebuild", "shop.gallery").stdout
+
+
+def test_a_csv_gives_labels_and_metadata(place: Path) -> None:
+    words = ["--bundle", "kiosk.bundle", "--label-column", "name"]
+    built = gallery(place, "build", "csv.gallery", "products.csv", *words)
+    assert built.returncode == 0 and "csv.gallery: 2 entries of 2 labels (2 added)" in built.stdout
+    with Gallery.open(place / "csv.gallery") as opened:
+        entry = opened.entry(1)
+        assert (entry.label, entry.metadata, entry.source) == ("crimson", {"sku": "R-1"}, "photos/red/00.png")
+        assert opened.model_id == Bundle.load(place / "kiosk.bundle").model_id
+
+
+def test_check_names_damage_and_exits_with_1(place: Path) -> None:
+    gallery(place, "build", "hurt.gallery", "products.csv", "--bundle", "kiosk.bundle", "--label-column", "name")
+    file = place / "hurt.gallery" / "gallery.db"
+    data = bytearray(file.read_bytes())
+    data[bytes(data).index(b"crimson")] ^= 1
+    file.write_bytes(data)
+    checked = gallery(place, "check", "hurt.gallery")
+    assert checked.returncode == 1 and "entry 1 fails its checksum" in checked.stdout
+    listed = gallery(place, "list", "hurt.gallery")
+    assert listed.returncode == 1 and "is damaged" in listed.stderr and "Traceback" not in listed.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["list", "none.gallery"], 1, "does not exist"),
+        (["check", "none.gallery"], 1, "does not exist"),
+        (["search", "none.gallery", "photos/red/00.png", "--bundle", "kiosk.bundle"], 1, "does not exist"),
+        (["build", "photos", "photos", "--bundle", "kiosk.bundle"], 1, "holds other files"),
+        (["build", "new.gallery", "nowhere", "--bundle", "kiosk.bundle"], 1, "does not exist"),
+        (["add", "new.gallery", "photos/red/00.png", "--label", "x", "--bundle", "nowhere"], 1, "nowhere"),
+        (["add", "new.gallery", "x.png", "--label", "x", "--meta", "sku", "--bundle", "kiosk.bundle"], 2, "KEY=VALUE"),
+        (["remove", "csv.gallery"], 2, "either IDS or --label"),
+    ],
+)
+def test_wrong_input_is_one_sentence(place: Path, words: list[str], code: int, said: str) -> None:
+    done = gallery(place, *words)
+    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
+    assert not (place / "new.gallery").exists()
