@@ -101,7 +101,8 @@ def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> fl
     """Find the temperature that makes probabilities fit how often answers are right.
 
     Minimises the negative log-likelihood (Guo et al. 2017, "On calibration of modern neural networks") over
-    0.05 to 20 by golden-section search on its logarithm, where it has one minimum.
+    0.05 to 20 by golden-section search on its logarithm, where it has one minimum. The truth is given the
+    probability (n + 1) / (n + 2) for n photos (Platt 1999): where every answer is right, certainty would fit best.
     """
     low, high = np.log(0.05), np.log(20.0)
     ratio = (np.sqrt(5) - 1) / 2
@@ -149,7 +150,10 @@ def _loss(logits: NDArray[np.float32], truth: NDArray[np.int64], temperature: fl
     scaled = logits.astype(np.float64) / temperature
     top = scaled.max(axis=1)
     log_sum = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-    return float((log_sum - scaled[np.arange(len(truth)), truth]).mean())
+    true = scaled[np.arange(len(truth)), truth]
+    doubt = 1 / (len(truth) + 2)
+    others = (scaled.sum(axis=1) - true) / max(1, logits.shape[1] - 1)
+    return float((log_sum - (1 - doubt) * true - doubt * others).mean())
 
 
 def _method(probability: Threshold | None, similarity: Threshold | None, images: int, gallery: int) -> str:

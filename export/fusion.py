@@ -5,7 +5,6 @@ silently computes in float between them, often slower than the float file.
 """
 
 import tempfile
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,25 +58,21 @@ def inspect_fusion(model: bytes) -> Fusion:
     )
 
 
-def check_fusion(fusion: Fusion, convolutions: int, products: int, meant_float: Collection[str] = ()) -> None:
-    """Raise BundleError unless everything that was meant to run in int8 does.
+def check_fusion(fusion: Fusion, convolutions: int, products: int, float_convolutions: int = 0) -> None:
+    """Raise BundleError unless everything that was meant to run in int8 does, and nothing else.
 
     Args:
         fusion: What was counted.
         convolutions: How many convolutions were meant to run in int8.
         products: How many matrix products were meant to.
-        meant_float: Names of nodes that were meant to stay float.
+        float_convolutions: How many convolutions were meant to stay float.
     """
-    left = [name for name in fusion.float_convolutions if name not in set(meant_float)]
-    if left or fusion.int8_convolutions != convolutions:
+    counted = (fusion.int8_convolutions, len(fusion.float_convolutions), fusion.int8_products)
+    if counted != (convolutions, float_convolutions, products):
         raise BundleError(
-            f"{fusion.int8_convolutions} of {convolutions} convolutions run in int8 in this ONNX Runtime "
-            f"({ort.__version__}); left in float: {', '.join(left[:5]) or 'none by name'}: report this model"
-        )
-    if fusion.int8_products != products:
-        raise BundleError(
-            f"{fusion.int8_products} of {products} matrix products run in int8 in this ONNX Runtime "
-            f"({ort.__version__}): report this model"
+            f"ONNX Runtime {ort.__version__} runs {counted[0]} convolutions in int8 and {counted[1]} in float and "
+            f"{counted[2]} matrix products in int8, where {convolutions}, {float_convolutions} and {products} were "
+            f"meant to; in float: {', '.join(fusion.float_convolutions[:5]) or 'no convolution'}: report this model"
         )
 
 

@@ -1,6 +1,6 @@
 """Post-training quantization: a float graph and calibration photos become an int8 graph.
 
-    float graph -> fold the normalization -> plan -> observe ranges -> correct biases -> write QDQ -> count int8
+float graph -> fold the normalization -> plan -> observe ranges -> correct biases -> write QDQ -> count int8
 """
 
 from collections.abc import Collection, Iterator
@@ -102,5 +102,6 @@ def quantize(
     fusion = inspect_fusion(serialize(written))
     weighted = plan.weighted(folded)
     convolutions = sum(node.op_type == "Conv" for node in weighted)
-    check_fusion(fusion, convolutions, len(weighted) - convolutions, options.keep_float)
+    every = sum(node.op_type == "Conv" for node in folded.graph.node)
+    check_fusion(fusion, convolutions, len(weighted) - convolutions, every - convolutions)
     return QuantizedModel(written, plan, fusion)

@@ -13,7 +13,7 @@ from onnx import ModelProto, NodeProto
 from .onnx_view import GraphView
 
 # Operators with an int8 kernel in ONNX Runtime's CPU provider that are worth it.
-_WEIGHTED = frozenset({"Conv", "Gemm"})
+WEIGHTED = frozenset({"Conv", "Gemm"})
 _PLAIN = frozenset({"Add", "Concat", "GlobalAveragePool", "AveragePool"})
 # Operators that only move values: what comes out has the range of what went in.
 _MOVING = frozenset({"MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
@@ -38,7 +38,7 @@ class QuantizationPlan:
 
     def weighted(self, model: ModelProto) -> list[NodeProto]:
         """The int8 nodes with weights (convolutions and matrix products), in graph order."""
-        return [node for node in model.graph.node if node.name in self.int8 and node.op_type in _WEIGHTED]
+        return [node for node in model.graph.node if node.name in self.int8 and node.op_type in WEIGHTED]
 
 
 def make_plan(model: ModelProto, keep_float: Collection[str] = ()) -> QuantizationPlan:
@@ -61,7 +61,7 @@ def make_plan(model: ModelProto, keep_float: Collection[str] = ()) -> Quantizati
 
 
 def _runs_in_int8(view: GraphView, node: NodeProto) -> bool:
-    if node.op_type in _WEIGHTED:
+    if node.op_type in WEIGHTED:
         return all(view.is_constant(name) for name in node.input[1:] if name)
     return node.op_type in _PLAIN and len(view.activations(node)) == len(node.input)
 

@@ -17,7 +17,7 @@ from onnx import ModelProto, NodeProto, helper
 
 from .onnx_graph import remove_dead, replace_nodes
 from .onnx_view import GraphView, attribute, copy_model, set_constants
-from .quantize_plan import QuantizationPlan
+from .quantize_plan import WEIGHTED, QuantizationPlan
 from .quantize_ranges import Range
 
 
@@ -119,8 +119,10 @@ class _Writer:
         int8 = node.name in self.plan.int8
         for index, name in enumerate(node.input):
             written.input[index] = self._source(name, int8)
+        if not int8 and node.op_type in WEIGHTED and self._reads_integers(node):
+            yield self._guard(written)
         written.output[:] = [self.renamed.get(name, name) for name in node.output]
-        if int8 and node.op_type in ("Conv", "Gemm"):
+        if int8 and node.op_type in WEIGHTED:
             yield from self._integer_weights(node, written)
         yield written
         for name in written.output:
@@ -133,6 +135,20 @@ class _Writer:
         made_in_int8 = producer is not None and (producer.name in self.plan.int8 or producer.name in self.plan.absorbed)
         # A float node behind a float node takes the exact values; behind an int8 node only rounded ones exist.
         return f"{name}.dq" if int8_reader or made_in_int8 else name
+
+    def _reads_integers(self, node: NodeProto) -> bool:
+        producer = self.view.producer.get(node.input[0])
+        pixels = producer is not None and producer.op_type == "DequantizeLinear"
+        return pixels or self._source(node.input[0], int8_reader=False) != node.input[0]
+
+    def _guard(self, written: NodeProto) -> NodeProto:
+        # ONNX Runtime 1.31 quantizes the weights of a float convolution by itself (per tensor, from their extremes)
+        # where it finds it between Dequantize and Quantize. A bound that nothing reaches keeps it in float.
+        bounds = [f"{written.name}.{end}" for end in ("lowest", "highest")]
+        limits = np.finfo(np.float32)
+        self.constants.update(zip(bounds, (np.asarray(limits.min), np.asarray(limits.max)), strict=True))
+        source, written.input[0] = written.input[0], f"{written.name}.guarded"
+        return helper.make_node("Clip", [source, *bounds], [written.input[0]], name=f"{written.name}.guard")
 
     def _round(self, name: str) -> Iterator[NodeProto]:
         if name not in self.plan.rounded:

@@ -70,12 +70,13 @@ def _plots(report: Report, fit: DecisionFit) -> dict[str, str]:
         draw = partial(plots.threshold_plot, x_label="cosine similarity to the nearest entry", low=low)
         made["similarity"] = draw(fit.same, fit.other, decision.min_similarity)
     if report.history:
+        epochs = [one.epoch for one in report.history]
         loss = [("training", [one.train_loss for one in report.history])]
         loss.append(("evaluation", [one.val_loss for one in report.history]))
         top1 = [("training", [one.train_top1 for one in report.history])]
         top1.append(("evaluation", [one.val_top1 for one in report.history]))
-        made["loss"] = plots.curve_plot(loss, "loss", percent=False)
-        made["top1"] = plots.curve_plot(top1, "top-1", percent=True)
+        made["loss"] = plots.curve_plot(epochs, loss, "loss", percent=False)
+        made["top1"] = plots.curve_plot(epochs, top1, "top-1", percent=True)
     return made
 
 

@@ -50,13 +50,12 @@ def reliability_plot(figures: Reliability) -> str:
         for sure, true, count in zip(figures.confidence, figures.accuracy, figures.count, strict=True)
         if sure is not None and true is not None
     ]
-    path = _polyline([place for place, _, _ in points], "line a")
     dots = "".join(
         f'<circle class="fill-a" cx="{x}" cy="{y}" r="{radius:.1f}"><title>{count} photos</title></circle>'
         for (x, y), radius, count in points
     )
     diagonal = _polyline([axes.at(0, 0), axes.at(1, 1)], "line guide")
-    return _svg("How often answers are right against the probability said", axes, diagonal + path + dots, _percent)
+    return _svg("How often answers are right against the probability said", axes, diagonal + dots, _percent)
 
 
 def threshold_plot(
@@ -77,15 +76,16 @@ def threshold_plot(
     return _svg(f"Known and unknown items by {x_label}", axes, areas + line, _percent)
 
 
-def curve_plot(curves: Sequence[tuple[str, Sequence[float]]], y_label: str, percent: bool) -> str:
+def curve_plot(
+    epochs: Sequence[int], curves: Sequence[tuple[str, Sequence[float]]], y_label: str, percent: bool
+) -> str:
     """Draw values epoch by epoch, at most two curves, each named at its end."""
-    longest = max(len(values) for _, values in curves)
     finite = [value for _, values in curves for value in values if np.isfinite(value)]
     low, high = (0.0, 1.0) if percent else (0.0, _round_up(max(finite, default=1.0)))
-    axes = Axes((1, max(2, longest)), (low, high), "epoch", y_label)
+    axes = Axes((min(epochs), max(*epochs, min(epochs) + 1)), (low, high), "epoch", y_label)
     drawn = ""
     for (name, values), kind in zip(curves, "ab", strict=False):
-        places = [axes.at(number + 1, value) for number, value in enumerate(values) if np.isfinite(value)]
+        places = [axes.at(number, value) for number, value in zip(epochs, values, strict=True) if np.isfinite(value)]
         drawn += _polyline(places, f"line {kind}")
         drawn += "".join(f'<circle class="fill-{kind}" cx="{x}" cy="{y}" r="2.5"/>' for x, y in places)
         if places:
