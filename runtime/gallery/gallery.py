@@ -22,7 +22,7 @@ from .check import check_folder
 from .entries import entry_of, prepare, unit_rows
 from .folder import disk_bytes, remove_stale_temporaries
 from .index import SearchIndex
-from .schema import SCHEMA_VERSION, Head, damaged
+from .schema import SCHEMA_VERSION, Head, damaged, explained
 from .speed import SMALLEST_GRAPH
 from .store import Store
 from .values import CheckReport, Entry, GalleryStats, Matches, NewEntry
@@ -268,10 +268,11 @@ class Gallery:
         """Make the graph anew, measure it, and save it, with all cores.
 
         Raises:
-            OSError: Its file could not be written.
+            GalleryError: Its file could not be written; the one before it is whole.
         """
         self._require_open()
-        self._caretaker.rebuild(reporter)
+        with explained(self.path):
+            self._caretaker.rebuild(reporter)
 
     @property
     def wants_graph(self) -> bool:
