@@ -1,4 +1,7 @@
-"""How a person or a supervisor steers a run: signals, and lines on standard input."""
+"""How a person or a supervisor steers a run: signals, and lines on standard input.
+
+Imports nothing heavy: signals are heeded before the model is loaded.
+"""
 
 import os
 import select
@@ -7,12 +10,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from types import FrameType
 from typing import TextIO
 
-from .window import Command
-
 _MAX_LINE_BYTES = 4096
+
+
+class Command(StrEnum):
+    """What a person asked for with a key or a line."""
+
+    QUIT = "quit"
+    TEACH = "teach"
+    UNDO = "undo"
+    PAUSE = "pause"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,14 @@ from sightline.runtime.recognizer import Lookup
 from sightline.runtime.reporter import QuietReporter, Reporter
 
 from .connection import Frame
-from .controls import Lines, Order, Stop
+from .controls import Command, Lines, Order, Stop
 from .journal import Journal
 from .overlay import Notice, Overlay, View
 from .reader import Reader, State, Status
 from .recorder import Recorder, RecordingStopped
 from .tally import Summary, Tally
 from .teach import Refused, Removed, Taught, Teacher, TeachEvent
-from .window import KEYS, Command, Prompt, Window
+from .window import KEYS, Prompt, Window
 
 TICK_S = 0.05
 NOTICE_S = 3.0

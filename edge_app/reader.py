@@ -149,7 +149,7 @@ class Reader:
         # A frozen picture is no view of now: nothing is decided on it.
         return None if self._state is State.STALLED else frame
 
-    def close(self, timeout_s: float = 1.0) -> None:
+    def close(self, timeout_s: float = 0.5) -> None:
         """Stop reading and wait a little for the thread to release the device."""
         if self._connection is not None:
             self._abandon()

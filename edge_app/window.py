@@ -8,11 +8,12 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from enum import StrEnum
 
 import cv2
 
 from sightline.runtime.preprocess import Image
+
+from .controls import Command
 
 PROBE_TIMEOUT_S = 20.0
 _PROBE = "import cv2; cv2.namedWindow('probe', cv2.WINDOW_NORMAL); cv2.waitKey(1); cv2.destroyAllWindows()"
@@ -30,15 +31,6 @@ _ALPHABETS = {
     12: "iso8859_8",
 }
 MAX_NAME_LETTERS = 80
-
-
-class Command(StrEnum):
-    """What a person asked for with a key or a line."""
-
-    QUIT = "quit"
-    TEACH = "teach"
-    UNDO = "undo"
-    PAUSE = "pause"
 
 
 KEYS = {

@@ -50,28 +50,29 @@ def command(
       sightline run kiosk.bundle --source 0 --gallery shop.gallery
       sightline run kiosk.bundle --source clip.mp4 --headless --json answers.jsonl --record shown.mp4
     """
-    from ..console import ConsoleReporter
     from ..controls import Stop, stopped_by_signals
-    from ..live import RunOptions, run_live
-    from ..loop import Limits
 
-    options = RunOptions(
-        bundle=bundle,
-        source=source,
-        gallery=gallery,
-        k=k,
-        headless=headless,
-        json=json_file,
-        record=record,
-        teach_label=teach_label,
-        lines=lines,
-        limits=Limits(max_frames, duration),
-        connect_s=connect_timeout or 10.0,
-        provider=provider,
-        variant=variant,
-        threads=threads,
-    )
     stop = Stop()
     with stopped_by_signals(stop):
+        from ..console import ConsoleReporter
+        from ..live import RunOptions, run_live
+        from ..loop import Limits
+
+        options = RunOptions(
+            bundle=bundle,
+            source=source,
+            gallery=gallery,
+            k=k,
+            headless=headless,
+            json=json_file,
+            record=record,
+            teach_label=teach_label,
+            lines=lines,
+            limits=Limits(max_frames, duration),
+            connect_s=connect_timeout or 10.0,
+            provider=provider,
+            variant=variant,
+            threads=threads,
+        )
         run_live(options, stop, ConsoleReporter())
     return stop.exit_code

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sightline.edge_app.controls import Stop, parse_order
+from sightline.edge_app.controls import Command, Stop, parse_order
 from sightline.edge_app.journal import Journal
 from sightline.edge_app.live import RunOptions, run_live
 from sightline.edge_app.loop import Limits, Loop, Parts
@@ -18,7 +18,7 @@ from sightline.edge_app.reader import Patience, Reader
 from sightline.edge_app.sources import Source, parse_source
 from sightline.edge_app.tally import Summary, Tally
 from sightline.edge_app.teach import Teacher
-from sightline.edge_app.window import Command, Prompt
+from sightline.edge_app.window import Prompt
 from sightline.runtime import Bundle, Gallery, GalleryError, Match, Recognizer
 from sightline.runtime.errors import InputError, SourceError
 from sightline.runtime.manifest import DecisionPolicy
@@ -184,19 +184,18 @@ def test_closing_the_window_ends_the_run(bundle: Path, tmp_path: Path) -> None:
 def test_no_frame_no_answer_and_the_return_of_a_camera(bundle: Path, tmp_path: Path) -> None:
     camera = HttpCamera(stream)
     camera.start()
-    source = parse_source(camera.url())
-    started = time.monotonic()
+    source, out = parse_source(camera.url()), tmp_path / "out.jsonl"
 
     class Director(Screen):
-        """Takes the camera away after a second and gives it back after two."""
+        """Takes the camera away after five answers, gives it back once it is lost, quits when it answers again."""
 
         def keys(self, wait_ms: int = 1) -> list[int]:
-            age = time.monotonic() - started
-            if 1 < age < 2 and not camera.gone.is_set():
+            before, lost, after = out.read_text().partition('"lost"')
+            if before.count('"frame"') >= 5 and not lost and not camera.gone.is_set():
                 camera.stop()
-            if age > 2.5 and camera.gone.is_set():
+            if lost and camera.gone.is_set():
                 camera.start()
-            return [ord("q")] if age > 4.5 else []
+            return [ord("q")] if after.count('"frame"') >= 5 else []
 
     try:
         play(bundle, None, source, Director([]), tmp_path)
