@@ -165,7 +165,7 @@ class FineTuner:
         images = torch.from_numpy(batch).to(self._device)
         wanted = torch.as_tensor(targets, device=self._device)
         kept, partner = 1.0, torch.arange(len(batch))
-        if self._recipe.mixup > 0 and self._mixing.random() < self._recipe.mixup:
+        if self._recipe.cut_mix > 0 and self._mixing.random() < self._recipe.cut_mix:
             partner = torch.as_tensor(self._mixing.permutation(len(batch)))
             images, kept = cut_mix(images, partner, self._mixing)
         with autocast(self._device, self._precision):
@@ -187,6 +187,11 @@ class FineTuner:
         own, other = self.average.state_dict(), self.model.state_dict()
         floats = [name for name, value in own.items() if value.is_floating_point()]
         torch._foreach_lerp_([own[name] for name in floats], [other[name] for name in floats], share)
+
+
+def steps_an_epoch(photos: int, batch_size: int) -> int:
+    """Count the steps of one epoch: a last batch of one photo is left out."""
+    return photos // batch_size + int(photos % batch_size > 1)
 
 
 def cut_mix(images: Tensor, partner: Tensor, rng: np.random.Generator) -> tuple[Tensor, float]:

@@ -31,7 +31,7 @@ class Recipe:
         aspect: Most that a crop is stretched.
         flip: How often a picture is mirrored.
         colour: Most that brightness, contrast and saturation change.
-        mixup: Part of the steps in which pairs of pictures are mixed (CutMix).
+        cut_mix: Part of the steps in which pairs of pictures are mixed (Yun et al. 2019).
         patience: Part of the epochs so far without one as good as the best, after which the second half of the
             schedule is cut short.
         eval_crop: Part of the shorter side that evaluation and device see. The whole picture is better for frozen
@@ -53,7 +53,7 @@ class Recipe:
     aspect: float = 4 / 3
     flip: float = 0.5
     colour: float = 0.3
-    mixup: float = 0.5
+    cut_mix: float = 0.5
     patience: float = 0.3
     eval_crop: float = 0.875
 

@@ -14,97 +14,30 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import cv2
 import msgspec
 import numpy as np
 import torch
 
-from sightline.models import (
-    ARCHITECTURES,
-    RecognitionModel,
-    UnknownArchitectureError,
-    WeightsError,
-    build_model,
-    load_weights,
-)
 from sightline.runtime.errors import InputError
-from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import QuietReporter, Reporter, Task
 
 from .checkpoint import Best, Checkpoint, CheckpointWriter, Schedule, read_checkpoint, stalled
-from .data import Split, class_indices, load_data, natural_key, split_data
-from .evaluator import Evaluator, choose_device
+from .data import class_indices
 from .features import extract_features, fit_projection, nearest_recall, some_of
-from .finetune import FineTuner, Pace
+from .finetune import FineTuner, Pace, steps_an_epoch
 from .metrics import Metrics, confusions, measure, per_class_csv
-from .photos import PhotoCache
 from .plots import plot_confusions, plot_curves
-from .recipe import Recipe, choose_epochs, choose_image_size
-from .run import SCHEMA_VERSION, Epoch, RunDetails, read_split, write_details, write_json, write_split, write_tensors
+from .recipe import choose_epochs
+from .run import SCHEMA_VERSION, Epoch, RunDetails, write_details, write_json, write_tensors
+from .stage import Stage, TrainOptions, prepare_stage
 from .warmstart import fit_head
+
+__all__ = ["TrainOptions", "train"]
 
 # Photos that the linear head and the projection are fitted to; more cost time and change neither.
 _FEATURE_PHOTOS = 5000
 # Pictures and files after the last evaluation, seconds.
 _WRITING_S = 6.0
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """What the user asked for.
-
-    Attributes:
-        data: A folder of class folders, a CSV file, or `torchvision:NAME`.
-        out: The RUN folder to write.
-        weights: A file, "imagenet" or "none".
-        epochs: Passes over the training photos; None chooses by their number, or by the budget.
-        budget_s: Seconds that everything may take; None for no limit.
-        image_size: Height and width of the model input; None chooses by architecture and photos.
-        validation: Photos set apart by the user; None sets `val_fraction` of each class apart.
-        seed: Of split, start, order and augmentation. The same seed and epochs on the same machine give the
-            same model; under a time budget the number of steps follows the clock.
-        dim: Width of the embedding.
-        root: Where torchvision data sets lie.
-    """
-
-    data: str
-    out: str
-    arch: str = "mobilenet_v2"
-    weights: str = "imagenet"
-    epochs: int | None = None
-    budget_s: float | None = None
-    image_size: int | None = None
-    label_column: str = "label"
-    validation: str | None = None
-    val_fraction: float = 0.1
-    seed: int = 0
-    dim: int = 256
-    root: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """All that is fixed before the first step."""
-
-    options: TrainOptions
-    folder: Path
-    split: Split
-    labels: tuple[str, ...]
-    spec: InputSpec
-    recipe: Recipe
-    model: RecognitionModel
-    weights: str
-    precision: torch.dtype
-    evaluator: Evaluator
-    cache: PhotoCache
-    started: float
-
-    @property
-    def targets(self) -> list[int]:
-        return class_indices(self.split.train, self.labels)
-
-    def elapsed(self) -> float:
-        return time.monotonic() - self.started
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +68,7 @@ def train(options: TrainOptions, resume: bool = False, reporter: Reporter | None
         checkpoint = _open_folder(folder, resume, reporter)
         if checkpoint:
             options = _resumed(options, checkpoint)
-        stage = _prepare(options, folder, checkpoint is not None, reporter)
+        stage = prepare_stage(options, folder, checkpoint is not None, reporter)
         outcome = _learn(stage, checkpoint, reporter)
         return _finish(stage, outcome, reporter)
     except OSError as error:
@@ -163,61 +96,7 @@ def _resumed(options: TrainOptions, checkpoint: Checkpoint) -> TrainOptions:
     return replace(before, out=options.out)
 
 
-def _prepare(options: TrainOptions, folder: Path, resumed: bool, reporter: Reporter) -> _Stage:
-    started = time.monotonic()
-    # Two loader threads share the cores with torch; OpenCV's own pool would only stand in the way.
-    cv2.setNumThreads(1)
-    torch.manual_seed(options.seed)
-    _check(options)
-    cache = PhotoCache(options.image_size or ARCHITECTURES[options.arch].image_size)
-    split, labels = _photos(options, folder, resumed, cache, reporter)
-    size = options.image_size or choose_image_size(
-        ARCHITECTURES[options.arch].image_size, cache.shorter_side(image.path for image in split.train[:200])
-    )
-    spec = InputSpec(size, size, Recipe().eval_crop)
-    model, note = _model(options, len(labels))
-    reporter.say(
-        f"{options.arch} at {size} px, {len(labels)} classes, {len(split.train)} photos to learn from, "
-        f"{len(split.val)} to evaluate on; {note}"
-    )
-    device, precision = choose_device()
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recipe = Recipe.for_data(len(split.train), options.weights != "none")
-    evaluator = Evaluator(split.val, class_indices(split.val, labels), spec)
-    return _Stage(options, folder, split, labels, spec, recipe, model, note, precision, evaluator, cache, started)
-
-
-def _check(options: TrainOptions) -> None:
-    if options.arch not in ARCHITECTURES:
-        raise InputError(f"unknown architecture '{options.arch}': choose one of {', '.join(ARCHITECTURES)}")
-    if options.epochs is not None and options.epochs < 0:
-        raise InputError(f"epochs must be 0 or more, not {options.epochs}")
-    if options.dim < 8:
-        raise InputError(f"the embedding needs at least 8 dimensions, not {options.dim}")
-
-
-def _photos(
-    options: TrainOptions, folder: Path, resumed: bool, cache: PhotoCache, reporter: Reporter
-) -> tuple[Split, tuple[str, ...]]:
-    if resumed:
-        train, val = read_split(folder / "split.csv")
-        labels = tuple(sorted({image.label for image in train}, key=natural_key))
-        return Split(tuple(train), tuple(val)), labels
-    data = load_data(options.data, options.label_column, options.root, reporter, options.validation, cache.read)
-    split = split_data(data, options.val_fraction, options.seed, reporter)
-    write_split(folder / "split.csv", split)
-    return split, data.labels
-
-
-def _model(options: TrainOptions, classes: int) -> tuple[RecognitionModel, str]:
-    try:
-        model = build_model(options.arch, classes, options.dim)
-        return model, load_weights(model, options.weights).note
-    except (UnknownArchitectureError, WeightsError) as error:
-        raise InputError(str(error)) from error
-
-
-def _learn(stage: _Stage, checkpoint: Checkpoint | None, reporter: Reporter) -> _Outcome:
+def _learn(stage: Stage, checkpoint: Checkpoint | None, reporter: Reporter) -> _Outcome:
     best = Best(len(stage.split.val))
     if checkpoint:
         best.load(checkpoint.best)
@@ -237,7 +116,7 @@ def _learn(stage: _Stage, checkpoint: Checkpoint | None, reporter: Reporter) -> 
     return _Outcome(best.epoch, history, stopped)
 
 
-def _warm_start(stage: _Stage, best: Best, reporter: Reporter) -> Epoch:
+def _warm_start(stage: Stage, best: Best, reporter: Reporter) -> Epoch:
     # An untrained head guesses.
     loss, top1 = math.log(len(stage.labels)), 1 / len(stage.labels)
     if stage.options.weights != "none":
@@ -252,12 +131,12 @@ def _warm_start(stage: _Stage, best: Best, reporter: Reporter) -> Epoch:
     return Epoch(0, stage.spec.width, 0.0, loss, top1, score.loss, score.top1, stage.elapsed())
 
 
-def _plan(stage: _Stage, reporter: Reporter) -> Schedule:
+def _plan(stage: Stage, reporter: Reporter) -> Schedule:
     options, photos = stage.options, len(stage.split.train)
     epochs = options.epochs
     if epochs is None and options.budget_s is None:
         epochs = choose_epochs(photos)
-    steps = epochs * -(-photos // stage.recipe.batch_size) if epochs else None
+    steps = epochs * steps_an_epoch(photos, stage.recipe.batch_size) if epochs else None
     if options.budget_s is None or epochs == 0:
         return Schedule(steps, None)
     left = options.budget_s - stage.elapsed() - _closing_s(stage)
@@ -267,7 +146,7 @@ def _plan(stage: _Stage, reporter: Reporter) -> Schedule:
     return Schedule(steps, left)
 
 
-def _closing_s(stage: _Stage) -> float:
+def _closing_s(stage: Stage) -> float:
     """Time what follows fine-tuning by a timed evaluation: features of the training photos, last figures."""
     start = time.monotonic()
     stage.evaluator.score(stage.model, stage.precision)
@@ -277,7 +156,7 @@ def _closing_s(stage: _Stage) -> float:
 
 
 def _fine_tune(
-    stage: _Stage,
+    stage: Stage,
     best: Best,
     history: list[Epoch],
     schedule: Schedule,
@@ -310,7 +189,7 @@ def _fine_tune(
     return "epochs" if pace.by_steps(tuner.step) else "budget"
 
 
-def _epoch(stage: _Stage, tuner: FineTuner, best: Best, pace: Pace, number: int, task: Task) -> Epoch:
+def _epoch(stage: Stage, tuner: FineTuner, best: Best, pace: Pace, number: int, task: Task) -> Epoch:
     size = tuner.size(tuner.progress)
     loss, top1 = tuner.run_epoch(number, pace, task)
     score = stage.evaluator.score(tuner.average, stage.precision)
@@ -325,7 +204,7 @@ def _describe(epoch: Epoch, progress: float) -> str:
     )
 
 
-def _finish(stage: _Stage, outcome: _Outcome, reporter: Reporter) -> RunDetails:
+def _finish(stage: Stage, outcome: _Outcome, reporter: Reporter) -> RunDetails:
     chosen = some_of(stage.split.train, _FEATURE_PHOTOS, stage.options.seed)
     features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision)
     fit_projection(stage.model, features)
@@ -344,7 +223,7 @@ def _finish(stage: _Stage, outcome: _Outcome, reporter: Reporter) -> RunDetails:
     return details
 
 
-def _details(stage: _Stage, outcome: _Outcome, metrics: Metrics, recall: float) -> RunDetails:
+def _details(stage: Stage, outcome: _Outcome, metrics: Metrics, recall: float) -> RunDetails:
     options = stage.options
     return RunDetails(
         schema_version=SCHEMA_VERSION,

@@ -1,0 +1,157 @@
+"""Everything that is settled before the first training step: options, photos, model, input size."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import torch
+
+from sightline.models import (
+    ARCHITECTURES,
+    RecognitionModel,
+    UnknownArchitectureError,
+    WeightsError,
+    build_model,
+    load_weights,
+)
+from sightline.runtime.errors import InputError
+from sightline.runtime.preprocess import InputSpec
+from sightline.runtime.reporter import Reporter
+
+from .data import Split, class_indices, load_data, natural_key, split_data
+from .evaluator import Evaluator, choose_device
+from .photos import PhotoCache
+from .recipe import Recipe, choose_image_size
+from .run import read_split, write_split
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What the user asked for.
+
+    Attributes:
+        data: A folder of class folders, a CSV file, or `torchvision:NAME`.
+        out: The RUN folder to write.
+        weights: A file, "imagenet" or "none".
+        epochs: Passes over the training photos; None chooses by their number, or by the budget.
+        budget_s: Seconds that everything may take; None for no limit.
+        image_size: Height and width of the model input; None chooses by architecture and photos.
+        validation: Photos set apart by the user; None sets `val_fraction` of each class apart.
+        seed: Of split, start, order and augmentation. The same seed and epochs on the same machine give the
+            same model; under a time budget the number of steps follows the clock.
+        dim: Width of the embedding.
+        root: Where torchvision data sets lie.
+    """
+
+    data: str
+    out: str
+    arch: str = "mobilenet_v2"
+    weights: str = "imagenet"
+    epochs: int | None = None
+    budget_s: float | None = None
+    image_size: int | None = None
+    label_column: str = "label"
+    validation: str | None = None
+    val_fraction: float = 0.1
+    seed: int = 0
+    dim: int = 256
+    root: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """All that is fixed before the first step.
+
+    Attributes:
+        weights: What the model started from, in one sentence.
+        precision: torch.bfloat16 where it is faster, else torch.float32.
+        started: When, by the monotonic clock.
+    """
+
+    options: TrainOptions
+    folder: Path
+    split: Split
+    labels: tuple[str, ...]
+    spec: InputSpec
+    recipe: Recipe
+    model: RecognitionModel
+    weights: str
+    precision: torch.dtype
+    evaluator: Evaluator
+    cache: PhotoCache
+    started: float
+
+    @property
+    def targets(self) -> list[int]:
+        """The index of each training photo's label."""
+        return class_indices(self.split.train, self.labels)
+
+    def elapsed(self) -> float:
+        """Seconds since training was asked for."""
+        return time.monotonic() - self.started
+
+
+def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: Reporter) -> Stage:
+    """Check the options, list and split the photos, build the model.
+
+    Args:
+        options: What the user asked for.
+        folder: The RUN folder; `split.csv` is written there, or read where `resumed`.
+        resumed: Whether the folder holds an interrupted run.
+        reporter: Where progress goes.
+
+    Raises:
+        InputError: The data or the options cannot be used.
+    """
+    started = time.monotonic()
+    # Two loader threads share the cores with torch; OpenCV's own pool would only stand in the way.
+    cv2.setNumThreads(1)
+    torch.manual_seed(options.seed)
+    _check(options)
+    cache = PhotoCache(options.image_size or ARCHITECTURES[options.arch].image_size)
+    split, labels = _photos(options, folder, resumed, cache, reporter)
+    size = options.image_size or choose_image_size(
+        ARCHITECTURES[options.arch].image_size, cache.shorter_side(image.path for image in split.train[:200])
+    )
+    spec = InputSpec(size, size, Recipe().eval_crop)
+    model, note = _model(options, len(labels))
+    reporter.say(
+        f"{options.arch} at {size} px, {len(labels)} classes, {len(split.train)} photos to learn from, "
+        f"{len(split.val)} to evaluate on; {note}"
+    )
+    device, precision = choose_device()
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    recipe = Recipe.for_data(len(split.train), options.weights != "none")
+    evaluator = Evaluator(split.val, class_indices(split.val, labels), spec)
+    return Stage(options, folder, split, labels, spec, recipe, model, note, precision, evaluator, cache, started)
+
+
+def _check(options: TrainOptions) -> None:
+    if options.arch not in ARCHITECTURES:
+        raise InputError(f"unknown architecture '{options.arch}': choose one of {', '.join(ARCHITECTURES)}")
+    if options.epochs is not None and options.epochs < 0:
+        raise InputError(f"epochs must be 0 or more, not {options.epochs}")
+    if options.dim < 8:
+        raise InputError(f"the embedding needs at least 8 dimensions, not {options.dim}")
+
+
+def _photos(
+    options: TrainOptions, folder: Path, resumed: bool, cache: PhotoCache, reporter: Reporter
+) -> tuple[Split, tuple[str, ...]]:
+    if resumed:
+        train, val = read_split(folder / "split.csv")
+        labels = tuple(sorted({image.label for image in train}, key=natural_key))
+        return Split(tuple(train), tuple(val)), labels
+    data = load_data(options.data, options.label_column, options.root, reporter, options.validation, cache.read)
+    split = split_data(data, options.val_fraction, options.seed, reporter)
+    write_split(folder / "split.csv", split)
+    return split, data.labels
+
+
+def _model(options: TrainOptions, classes: int) -> tuple[RecognitionModel, str]:
+    try:
+        model = build_model(options.arch, classes, options.dim)
+        return model, load_weights(model, options.weights).note
+    except (UnknownArchitectureError, WeightsError) as error:
+        raise InputError(str(error)) from error
