@@ -203,10 +203,9 @@ def test_no_frame_no_answer_and_the_return_of_a_camera(bundle: Path, tmp_path: P
         camera.stop()
     said = lines(tmp_path / "out.jsonl")
     states = [line["state"] for line in said if line.get("event") == "state"]
-    assert states[-1] == "live" and "lost" in states
-    lost, back = (next(at for at, line in enumerate(said) if line.get("state") == "lost"), len(said) - 1)
-    while said[back].get("state") != "live":
-        back -= 1
+    assert "lost" in states and "live" in states[states.index("lost") :]
+    lost = next(at for at, line in enumerate(said) if line.get("state") == "lost")
+    back = next(at for at, line in enumerate(said) if at > lost and line.get("state") == "live")
     assert all("event" in line for line in said[lost:back])
     assert any("event" not in line for line in said[back:])
 
