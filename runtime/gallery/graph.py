@@ -164,11 +164,11 @@ def build(
     Returns:
         None when it was stopped.
     """
-    graph = Graph.empty(vectors.shape[1], len(ids))
-    for start in range(0, len(ids), _BATCH):
+    graph, step = Graph.empty(vectors.shape[1], len(ids)), _BATCH * threads
+    for start in range(0, len(ids), step):
         if stopped():
             return None
-        rows = slice(start, start + _BATCH)
+        rows = slice(start, start + step)
         graph.add(ids[rows], vectors[rows], threads)
         advance(len(ids[rows]))
     return graph

@@ -218,13 +218,12 @@ class SearchIndex:
         if not found.all():
             return None
         slots = slots.reshape(ids.shape)
-        similarity = np.matmul(table.matrix[slots], queries[:, :, None])[:, :, 0]
+        similarity = np.vecdot(table.matrix[slots], queries[:, None, :])
         tail = self._tail(table, self.graph)
-        late, late_similarity = nearest_rows(
-            table.matrix[tail:], table.alive[tail:], queries, min(k, table.rows - tail)
-        )
-        slots = np.concatenate([slots, np.where(late >= 0, late + tail, -1)], axis=1)
-        similarity = np.concatenate([similarity, late_similarity], axis=1)
+        if tail < table.rows:
+            late, late_similarity = nearest_rows(table.matrix[tail:], table.alive[tail:], queries, k)
+            slots = np.concatenate([slots, np.where(late >= 0, late + tail, -1)], axis=1)
+            similarity = np.concatenate([similarity, late_similarity], axis=1)
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]  # nan sorts last
         return np.take_along_axis(slots, order, axis=1), np.take_along_axis(similarity, order, axis=1)
 
