@@ -93,7 +93,7 @@ def quantize(
                 task.advance(len(batch))
                 yield batch
 
-        ranges = observe(folded, batches, plan.rounded, options.method)
+        ranges = observe(folded, batches, plan.rounded, options.method, plan.audible)
     repaired = folded
     if options.correct_bias:
         images = list(islice(prepared(paths, spec, _BATCH), _REPAIR_BATCHES))

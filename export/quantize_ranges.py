@@ -4,7 +4,7 @@ Images are taken batch by batch and only running figures are kept: two numbers a
 the other methods a histogram a tensor, filled in a second pass; so memory does not grow with the images.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,13 @@ class Range:
         return np.uint8(np.clip(np.round(-self.low / float(self.scale)), 0, _STEPS))
 
 
-def observe(model: ModelProto, batches: Batches, tensors: Iterable[str], method: str = "minmax") -> dict[str, Range]:
+def observe(
+    model: ModelProto,
+    batches: Batches,
+    tensors: Iterable[str],
+    method: str = "minmax",
+    audible: Mapping[str, tuple[float, float]] | None = None,
+) -> dict[str, Range]:
     """Measure the range of each tensor.
 
     Args:
@@ -55,13 +61,14 @@ def observe(model: ModelProto, batches: Batches, tensors: Iterable[str], method:
         tensors: Names of the tensors.
         method: "minmax" (all that was seen), "percentile" (leaves out the outermost 0.01 % of the values) or
             "mse" (the range with the least squared rounding and clipping error).
+        audible: For some tensors the values beyond which their readers are flat; they count as the limit.
 
     Raises:
         InputError: The method is unknown, there is no image, or a tensor is not finite.
     """
     if method not in METHODS:
         raise InputError(f"unknown calibration method '{method}': choose one of {', '.join(METHODS)}")
-    probe = Probe(model, tuple(tensors))
+    probe = _Listener(Probe(model, tuple(tensors)), audible or {})
     widest = _extremes(probe, batches)
     if method == "minmax":
         return widest
@@ -70,12 +77,23 @@ def observe(model: ModelProto, batches: Batches, tensors: Iterable[str], method:
     return {name: shrink(histograms[name], seen) for name, seen in widest.items()}
 
 
-def _extremes(probe: Probe, batches: Batches) -> dict[str, Range]:
+class _Listener:
+    def __init__(self, probe: Probe, audible: Mapping[str, tuple[float, float]]) -> None:
+        self.names = probe.names
+        self._probe = probe
+        self._audible = audible
+
+    def run(self, images: Image) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        for name, value in self._probe.run(images).items():
+            yield name, value if name not in self._audible else np.clip(value, *self._audible[name])
+
+
+def _extremes(probe: _Listener, batches: Batches) -> dict[str, Range]:
     low, high = dict.fromkeys(probe.names, 0.0), dict.fromkeys(probe.names, 0.0)
     images = 0
     for batch in batches():
         images += len(batch)
-        for name, value in probe.run(batch).items():
+        for name, value in probe.run(batch):
             low[name] = min(low[name], float(value.min()))
             high[name] = max(high[name], float(value.max()))
     if not images:
@@ -86,10 +104,10 @@ def _extremes(probe: Probe, batches: Batches) -> dict[str, Range]:
     return {name: Range(low[name], high[name]) for name in probe.names}
 
 
-def _histograms(probe: Probe, batches: Batches, widest: dict[str, Range]) -> dict[str, NDArray[np.int64]]:
+def _histograms(probe: _Listener, batches: Batches, widest: dict[str, Range]) -> dict[str, NDArray[np.int64]]:
     counts = {name: np.zeros(_BINS, np.int64) for name in probe.names}
     for batch in batches():
-        for name, value in probe.run(batch).items():
+        for name, value in probe.run(batch):
             counts[name] += _count(value, widest[name])
     return counts
 
