@@ -4,6 +4,7 @@ import click
 
 from .gallery_find import list_entries, search, stats
 from .gallery_keep import check, rebuild, remove
+from .gallery_move import merge, reembed, salvage
 from .gallery_teach import add, build
 
 
@@ -19,5 +20,5 @@ def command() -> None:
     """
 
 
-for subcommand in (build, add, search, list_entries, remove, check, rebuild, stats):
+for subcommand in (build, add, search, list_entries, remove, check, rebuild, reembed, merge, salvage, stats):
     command.add_command(subcommand)

@@ -69,7 +69,11 @@ def check(gallery: str, as_json: bool) -> int:
         return 0 if report.ok else 1
     for problem in report.problems:
         click.echo(problem)
-    state = "whole" if report.ok else f"damaged, {report.entries} entries can be saved with 'sightline gallery salvage'"
+    state = (
+        "whole"
+        if report.ok
+        else f"damaged, {report.entries} entries can be saved with 'sightline gallery salvage {gallery} --into NEW'"
+    )
     click.echo(f"{gallery}: {state}; {report.entries} entries; graph: {report.graph}")
     return 0 if report.ok else 1
 

@@ -265,7 +265,7 @@ class Gallery:
         return check_folder(self.path)
 
     def rebuild(self, reporter: Reporter | None = None) -> None:
-        """Make the graph anew, measure it, and save it, with all cores.
+        """Make the graph anew, measure it, and save it, with all cores; give back the room of removed entries.
 
         Raises:
             GalleryError: Its file could not be written; the one before it is whole.
@@ -273,6 +273,8 @@ class Gallery:
         self._require_open()
         with explained(self.path):
             self._caretaker.rebuild(reporter)
+        if self._store.writable:
+            self._store.compact()
 
     @property
     def wants_graph(self) -> bool:

@@ -36,6 +36,9 @@ CREATE TABLE removed (
     generation INTEGER NOT NULL, id INTEGER NOT NULL, uuid BLOB NOT NULL, removed REAL NOT NULL,
     PRIMARY KEY (generation, id)
 ) WITHOUT ROWID;
+CREATE TABLE staged (
+    id INTEGER PRIMARY KEY, model_id TEXT NOT NULL, checksum INTEGER NOT NULL, embedding BLOB NOT NULL
+);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -49,6 +52,11 @@ UPDATE entries SET uuid = x'', label = '', metadata = '', created = 0, changed =
     crop_checksum = 0, checksum = 0, embedding = x'' WHERE id = ?
 """
 BLANK_CROP = "UPDATE crops SET jpeg = x'' WHERE id = ?"
+BLANK_STAGED = "UPDATE staged SET model_id = '', checksum = 0, embedding = x'' WHERE id = ?"
+
+
+class NewerSchema(GalleryError):
+    """The gallery was written by a newer program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +171,7 @@ def check_version(connection: sqlite3.Connection, folder: Path) -> bool:
     if application != APPLICATION_ID:
         raise damaged(folder, f"'{DATABASE}' is not a gallery's database (application id {application:#x})")
     if version > SCHEMA_VERSION:
-        raise GalleryError(
+        raise NewerSchema(
             f"gallery '{folder}' has schema {version}, this program reads up to {SCHEMA_VERSION}: update sightline"
         )
     if version != SCHEMA_VERSION:

@@ -18,6 +18,7 @@ from .rows import ENTRY_COLUMNS, Batch, Delta, PreparedEntry, checked_batch, cro
 from .schema import (
     BLANK_CROP,
     BLANK_ENTRY,
+    BLANK_STAGED,
     BUSY_TIMEOUT_S,
     LIVE,
     Head,
@@ -33,6 +34,8 @@ from .schema import (
 
 # Past this the log is copied back at the end of a write: bulk loads keep it small, single adds never wait.
 _CHECKPOINT_BYTES = 16 << 20
+# VACUUM builds the new file in memory, so that no copy of it is ever in a folder of temporary files.
+_LARGEST_COMPACTION_BYTES = 256 << 20
 
 
 class Store:
@@ -146,14 +149,14 @@ class Store:
             GalleryError: It could not be written, or holds another model's vectors; nothing was added.
         """
         with self.transaction() as (writer, head):
-            if head.dim not in (None, dim):
-                raise GalleryError(f"gallery '{self.folder}' holds embeddings of {head.dim} dimensions, not {dim}")
             if head.model_id != model_id:
                 raise GalleryError(
                     f"gallery '{self.folder}' was moved to model {head.model_id} meanwhile: open it anew"
                 )
+            if head.dim not in (None, dim):
+                raise GalleryError(f"gallery '{self.folder}' holds embeddings of {head.dim} dimensions, not {dim}")
             ids = list(range(head.next_id, head.next_id + len(entries)))
-            digest = sum(self._insert(writer, id, entry) for id, entry in zip(ids, entries, strict=True))
+            digest = sum(insert_entry(writer, id, entry) for id, entry in zip(ids, entries, strict=True))
             write_head(
                 writer,
                 replace(
@@ -183,6 +186,7 @@ class Store:
             for id, uuid, _ in rows:
                 writer.execute(BLANK_ENTRY, (id,))
                 writer.execute(BLANK_CROP, (id,))
+                writer.execute(BLANK_STAGED, (id,))
                 writer.execute("INSERT INTO removed VALUES (?, ?, ?, ?)", (generation, id, uuid, now))
             digest = head.digest - sum(row[2] for row in rows)
             entries = head.entries - len(rows)
@@ -202,6 +206,18 @@ class Store:
                 f"gallery '{self.folder}': the entries are removed, but another process still reads the log that "
                 "holds them; it is emptied when that process closes the gallery"
             )
+
+    def compact(self) -> None:
+        """Write the file anew without gaps and blank rows' room; passed over where memory would not do.
+
+        Raises:
+            GalleryError: It could not be written; the file is as it was.
+        """
+        if (self.folder / DATABASE).stat().st_size > _LARGEST_COMPACTION_BYTES:
+            return
+        with explained(self.folder), self._write_lock, writing(self.folder):
+            self._write_connection().execute("VACUUM")
+        self.erase_traces()
 
     def checkpoint(self, wait_s: float = 0.2) -> None:
         """Copy the log back and empty it where no reader is in the way; keeps the log's exposure short.
@@ -288,25 +304,26 @@ class Store:
         query = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE id > ? AND {LIVE} ORDER BY id LIMIT ?"
         return checked_batch(reader.execute(query, (last_id, limit)).fetchall(), head.dim, self.folder)
 
-    @staticmethod
-    def _insert(writer: sqlite3.Connection, id: int, entry: PreparedEntry) -> int:
-        fields = (
-            id,
-            entry.uuid,
-            entry.label,
-            entry.metadata,
-            entry.created,
-            entry.changed,
-            entry.source,
-            entry.model_id,
-            0 if entry.jpeg is None else crop_checksum(id, entry.jpeg),
-            entry.embedding,
-        )
-        checksum = entry_checksum(*fields)
-        writer.execute(f"INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)", (*fields, checksum))
-        if entry.jpeg is not None:
-            writer.execute("INSERT INTO crops VALUES (?,?)", (id, entry.jpeg))
-        return checksum
+
+def insert_entry(writer: sqlite3.Connection, id: int, entry: PreparedEntry) -> int:
+    """Write one entry as part of the caller's transaction; returns its checksum."""
+    fields = (
+        id,
+        entry.uuid,
+        entry.label,
+        entry.metadata,
+        entry.created,
+        entry.changed,
+        entry.source,
+        entry.model_id,
+        0 if entry.jpeg is None else crop_checksum(id, entry.jpeg),
+        entry.embedding,
+    )
+    checksum = entry_checksum(*fields)
+    writer.execute(f"INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)", (*fields, checksum))
+    if entry.jpeg is not None:
+        writer.execute("INSERT INTO crops VALUES (?,?)", (id, entry.jpeg))
+    return checksum
 
 
 def _prepare_folder(folder: Path, model_id: str | None, create: bool) -> None:

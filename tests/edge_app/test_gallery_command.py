@@ -86,8 +86,24 @@ def test_check_names_damage_and_exits_with_1(place: Path) -> None:
     file.write_bytes(data)
     checked = gallery(place, "check", "hurt.gallery")
     assert checked.returncode == 1 and "entry 1 fails its checksum" in checked.stdout
+    saved = gallery(place, "salvage", "hurt.gallery", "--into", "saved.gallery", "--json")
+    assert saved.returncode == 1 and json.loads(saved.stdout)["lost"] == [1]
     listed = gallery(place, "list", "hurt.gallery")
     assert listed.returncode == 1 and "is damaged" in listed.stderr and "Traceback" not in listed.stderr
+
+
+def test_another_bundle_is_refused_until_the_gallery_is_reembedded(place: Path) -> None:
+    tiny_bundle(place / "other.bundle", labels=("blue", "red"))
+    build = ["build", "old.gallery", "products.csv", "--label-column", "name"]
+    assert gallery(place, *build, "--bundle", "kiosk.bundle").returncode == 0
+    refused = gallery(place, "search", "old.gallery", "photos/red/00.png", "--bundle", "other.bundle")
+    assert refused.returncode == 1 and "sightline gallery reembed old.gallery --bundle" in refused.stderr
+    done = gallery(place, "reembed", "old.gallery", "--bundle", "other.bundle")
+    assert done.returncode == 0 and "2 entries of model" in done.stdout
+    found = gallery(place, "search", "old.gallery", "photos/red/00.png", "--bundle", "other.bundle", "--json")
+    assert json.loads(found.stdout)["matches"][0]["label"] == "crimson"
+    merged = gallery(place, "merge", "old.gallery", "old.gallery", "--into", "twice.gallery", "--json")
+    assert json.loads(merged.stdout) == {"gallery": "twice.gallery", "entries": 2, "same": 2, "removed": 0}
 
 
 @pytest.mark.parametrize(
