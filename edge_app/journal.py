@@ -12,10 +12,10 @@ from typing import Any, TextIO
 import msgspec
 
 from sightline.runtime.errors import InputError
-from sightline.runtime.recognition import Recognition
 
 from .connection import Frame
 from .reader import Status
+from .sight import Seen
 from .teach import Refused, Removed, Taught, TeachEvent
 
 
@@ -43,12 +43,12 @@ class Journal:
             except OSError as error:
                 raise InputError(f"--json '{target}' cannot be written: {error.strerror}") from error
 
-    def decided(self, frame: Frame, recognition: Recognition, age_ms: float) -> None:
-        """Write an answer."""
+    def decided(self, frame: Frame, seen: Seen, age_ms: float) -> None:
+        """Write an answer; `frame_label` is what the frame alone says, `label` what is shown."""
         if self._stream is None:
             return
         head = {"time": _when(frame.taken_s), "frame": frame.number, "age_ms": round(age_ms, 3)}
-        self._write({**head, **recognition.to_dict()})
+        self._write({**head, **seen.shown.to_dict(), "frame_label": seen.recognition.decision.label})
 
     def state(self, status: Status) -> None:
         """Write that the source changed its state."""

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sightline.runtime import Bundle, Gallery, InputError, Recognizer
+from sightline.runtime import Bundle, Gallery, InputError, InputSpec, Recognizer
 from sightline.runtime.reporter import QuietReporter, Reporter
 
 from .controls import Lines, Stop
@@ -13,10 +13,14 @@ from .loop import Limits, Loop, Parts
 from .overlay import Overlay, Thumbnails
 from .reader import Patience, Reader
 from .recorder import Recorder, check_recording
+from .region import Region
+from .sight import Manner
 from .sources import Source, parse_source
 from .tally import Summary
 from .teach import Teacher
 from .window import Window, display_problem
+
+LIVE_VOTES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,9 @@ class RunOptions:
         source: URI of the source; see `sources`.
         gallery: Path of the gallery, or None.
         k: Matches an answer.
+        roi: The part of the frame that counts, "left,top,width,height" in fractions, or None.
+        smooth: Frames that vote on what is shown; None takes 5 for live sources and 1 for files.
+        every_frame: Run the model on every frame, moving or not.
         headless: Open no window.
         json: File for JSON lines, "-" for stdout, or None.
         record: Video file to record to, or None.
@@ -44,6 +51,9 @@ class RunOptions:
     source: str
     gallery: str | None = None
     k: int = 5
+    roi: str | None = None
+    smooth: int | None = None
+    every_frame: bool = False
     headless: bool = False
     json: str | None = None
     record: str | None = None
@@ -82,7 +92,7 @@ def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None) 
     recognizer = Recognizer(Bundle.load(options.bundle), options.provider, options.variant, options.threads)
     with ExitStack() as stack:
         parts = _open_parts(options, source, recognizer, reporter, stack)
-        summary = Loop(parts, stop, options.limits, options.k, options.teach_label).run()
+        summary = Loop(parts, stop, options.limits, options.teach_label).run()
         _say_end(summary, parts)
     if parts.journal.lost:
         raise InputError(f"{parts.journal.lost} lines could not be written to '{options.json}': is the disk full?")
@@ -109,11 +119,19 @@ def _open_parts(
         overlay=Overlay(Thumbnails(gallery.crop if gallery is not None else None)),
         gallery=gallery,
         teacher=teacher,
+        manner=_manner(options, source, recognizer.bundle.input_spec),
         recorder=_recorder(options.record, reader, stack),
         window=window,
         lines=Lines() if options.lines else None,
         reporter=reporter,
     )
+
+
+def _manner(options: RunOptions, source: Source, spec: InputSpec) -> Manner:
+    region = Region.parse(options.roi) if options.roi is not None else Region()
+    votes = options.smooth or (LIVE_VOTES if source.live else 1)
+    # A file is asked for its frames, every one; a camera is asked what is there.
+    return Manner(options.k, region, votes, source.live and not options.every_frame, spec)
 
 
 def _open_window(source: Source, reporter: Reporter, stack: ExitStack) -> Window | None:
@@ -142,5 +160,6 @@ def _say_end(summary: Summary, parts: Parts) -> None:
     status = parts.reader.status
     lost = f"; {status.damaged} frames could not be decoded" if status.damaged else ""
     again = f"; opened {status.attempts} times" if status.attempts > 1 else ""
+    still = f"; nothing moved in {summary.still} more" if summary.still else ""
     passed = f"; {status.dropped} older frames passed over" if status.dropped else ""
-    parts.reporter.say(f"{summary.sentence()}{passed}{lost}{again}")
+    parts.reporter.say(f"{summary.sentence()}{still}{passed}{lost}{again}")

@@ -6,9 +6,7 @@ and no label is shown or written.
 
 import time
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from sightline.runtime.errors import GalleryError
 from sightline.runtime.preprocess import Image
 from sightline.runtime.recognition import Recognition
 from sightline.runtime.recognizer import Lookup
@@ -20,6 +18,7 @@ from .journal import Journal
 from .overlay import Notice, Overlay, View
 from .reader import Reader, State, Status
 from .recorder import Recorder, RecordingStopped
+from .sight import Answerer, Manner, Sight
 from .tally import Summary, Tally
 from .teach import Refused, Removed, Taught, Teacher, TeachEvent
 from .window import KEYS, Prompt, Window
@@ -27,13 +26,6 @@ from .window import KEYS, Prompt, Window
 TICK_S = 0.05
 NOTICE_S = 3.0
 STILL_FPS = 1.0
-
-
-class Answerer(Protocol):
-    """What the loop needs of a recognizer."""
-
-    def recognize(self, frame_bgr: Image, gallery: Lookup | None = None, k: int = 5) -> Recognition:
-        """Answer one frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +47,7 @@ class Parts:
         overlay: Draws what is shown and recorded.
         gallery: Where frames are looked up, or None.
         teacher: Learns what is in view, or None without a gallery.
+        manner: How frames are looked at.
         recorder: Records what is shown, or None.
         window: Shows it and gives keys, or None (headless).
         lines: Orders from standard input, or None.
@@ -67,6 +60,7 @@ class Parts:
     overlay: Overlay
     gallery: Lookup | None = None
     teacher: Teacher | None = None
+    manner: Manner = field(default_factory=Manner)
     recorder: Recorder | None = None
     window: Window | None = None
     lines: Lines | None = None
@@ -87,7 +81,6 @@ class Loop:
         parts: What it is made of.
         stop: Tells it to end.
         limits: When it ends by itself.
-        k: Matches an answer.
         teach_label: The name that `t` teaches; without a window it is taught once, from the first frames.
     """
 
@@ -96,10 +89,9 @@ class Loop:
         parts: Parts,
         stop: Stop,
         limits: Limits | None = None,
-        k: int = 5,
         teach_label: str | None = None,
     ) -> None:
-        self._parts, self._stop, self._k = parts, stop, k
+        self._parts, self._stop = parts, stop
         self._limits = limits or Limits()
         self._teach_label = teach_label
         self._tally = Tally()
@@ -107,7 +99,7 @@ class Loop:
         self._said: Status | None = None
         self._last: _Shown = _Shown(None, None, None)
         self._due_s = 0.0
-        self._gallery_trouble = ""
+        self._sight = Sight(parts.recognizer, parts.gallery, parts.manner, self._complain)
         self._notice: Notice | None = None
         self._notice_until_s = self._started_s = time.monotonic()
         self._prompt: Prompt | None = None
@@ -153,27 +145,20 @@ class Loop:
 
     def _decide(self, frame: Frame) -> None:
         start = time.monotonic()
-        recognition = self._recognize(frame)
+        teacher = self._parts.teacher
+        seen = self._sight.look(frame.image_bgr, start, in_any_case=teacher is not None and teacher.busy)
         now = time.monotonic()
         age_ms = (now - frame.taken_s) * 1e3
-        self._tally.count(recognition.decision.known, (now - start) * 1e3, age_ms, now)
-        self._parts.journal.decided(frame, recognition, age_ms)
-        if self._parts.teacher is not None:
-            self._parts.teacher.offer(frame.image_bgr, recognition, self._stream_s(frame))
-        self._last = _Shown(frame, recognition, age_ms)
+        self._tally.pass_by(now)
+        if seen.fresh:
+            self._tally.count(seen.shown.decision.known, (now - start) * 1e3, age_ms, now)
+            self._parts.journal.decided(frame, seen, age_ms)
+        if seen.fresh and teacher is not None:
+            teacher.offer(self._sight.view(frame.image_bgr), seen.recognition, self._stream_s(frame))
+        self._last = _Shown(frame, seen.shown, age_ms)
         self._show(self._last)
         period_s = 1 / (self._parts.reader.fps or STILL_FPS)
         self._due_s = max(self._due_s + period_s, start)
-
-    def _recognize(self, frame: Frame) -> Recognition:
-        try:
-            return self._parts.recognizer.recognize(frame.image_bgr, self._parts.gallery, self._k)
-        except GalleryError as error:
-            # A gallery that cannot be read for a while (its disk, its lock) leaves the classifier's answer.
-            if str(error) != self._gallery_trouble:
-                self._gallery_trouble = str(error)
-                self._complain(str(error))
-            return self._parts.recognizer.recognize(frame.image_bgr, None, self._k)
 
     def _stream_s(self, frame: Frame) -> float:
         reader = self._parts.reader
@@ -201,6 +186,7 @@ class Loop:
             prompt=self._prompt.text if self._prompt else None,
             progress=teacher.progress if teacher else None,
             keys=self._keys(),
+            seen=self._sight.seen_box(shown.frame.image_bgr) if shown.frame is not None else None,
         )
 
     def _keys(self) -> str:
@@ -298,6 +284,8 @@ class Loop:
 
     def _tell(self, event: TeachEvent) -> None:
         self._parts.journal.teaching(event)
+        if not isinstance(event, Refused):
+            self._sight.gallery_changed()
         if isinstance(event, Taught):
             views = f"{len(event.ids)} view{'s' if len(event.ids) != 1 else ''}"
             self._announce(f"Learnt '{event.label}' from {views}", True)
@@ -324,6 +312,7 @@ class Loop:
         self._parts.journal.state(status)
         if status.state is not State.LIVE:
             self._tally.pause()
+            self._sight.away()
         if status.state in (State.STALLED, State.LOST) or status.detail:
             self._parts.reporter.warn(f"{status.state}: {status.detail}")
         elif before is not None and before.state in (State.STALLED, State.LOST):

@@ -17,6 +17,7 @@ from sightline.runtime.recognition import Decision, Match, Recognition
 
 from .lettering import BOLD, REGULAR, Colour, draw_text, shorten, text_width
 from .reader import State, Status
+from .region import Box
 
 WHITE: Colour = (255, 255, 255)
 _SOFT: Colour = (205, 205, 205)
@@ -62,6 +63,7 @@ class View:
         prompt: What was typed so far where a name is asked for, or None.
         progress: How much of teaching is done, 0 to 1, or None.
         keys: What keys do, shown at the top.
+        seen: The part of the frame that reaches the model, marked by its corners, or None.
     """
 
     status: Status
@@ -72,6 +74,7 @@ class View:
     prompt: str | None = None
     progress: float | None = None
     keys: str = ""
+    seen: Box | None = None
 
 
 class Thumbnails:
@@ -137,6 +140,8 @@ class Overlay:
         if view.recognition is None:
             _absence(sheet, view, dim=frame_bgr is not None)
         else:
+            if view.seen is not None:
+                _corners(sheet, view.seen)
             self._answer(sheet, view.recognition)
         _top(sheet, view)
         _messages(sheet, view)
@@ -217,6 +222,22 @@ class _Sheet:
             part[:] = cv2.convertScaleAbs(part, alpha=keep)
 
 
+def _corners(sheet: _Sheet, box: Box) -> None:
+    """Mark what the model sees: an item outside is not recognised, and people should know why."""
+    length, thick = sheet.px(26), max(1, sheet.px(3))
+    # Rows under the bars cannot be seen anyway; the corners stay in the free part of the picture.
+    top, bottom = max(box.top, sheet.px(48)), min(box.bottom, sheet.height - sheet.px(126))
+    tips = [
+        ((across, down), tip)
+        for across, inward in ((box.left, length), (box.right - 1, -length))
+        for down, inner in ((top, length), (bottom - 1, -length))
+        for tip in ((across + inward, down), (across, down + inner))
+    ]
+    for colour, width in (((40, 40, 40), thick + 2), (WHITE, thick)):
+        for corner, tip in tips:
+            cv2.line(sheet.canvas, corner, tip, colour, width)
+
+
 def _label(sheet: _Sheet, recognition: Recognition, top: int, right: int, accent: Colour) -> None:
     decision = recognition.decision
     left, size = sheet.px(28), sheet.px(50)
@@ -226,7 +247,8 @@ def _label(sheet: _Sheet, recognition: Recognition, top: int, right: int, accent
         size = sheet.px(36)
     line = shorten(name, size, room, BOLD)
     draw_text(sheet.canvas, line, left, top + sheet.px(58), size, WHITE, BOLD)
-    filled = sheet.px(150) * min(1.0, max(0.0, decision.confidence))
+    sure = decision.confidence if decision.known or not recognition.top else recognition.top[0].probability
+    filled = sheet.px(150) * min(1.0, max(0.0, sure))
     track, thick = top + sheet.px(84), sheet.px(8)
     wide = min(sheet.px(150), max(1, room - sheet.px(60)))
     cv2.rectangle(sheet.canvas, (left, track), (left + wide, track + thick), (95, 95, 95), -1)

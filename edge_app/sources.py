@@ -6,6 +6,8 @@ clip.mp4, file:///data/clip.mp4                a video file, every frame
 photo.jpg, folder/, 'photos/*.jpg'             pictures, every one, in order
 http(s)://host/stream                          MJPEG, or one picture that is fetched again and again
 rtsp://host/stream                             and what else FFmpeg opens: rtsps, rtmp, udp, tcp
+picamera://0?width=1280&height=720&fps=30      the ribbon camera of a Raspberry Pi
+screen://?size=640x480&x=0&y=0&fps=10          an X11 screen
 test://?size=640x480&fps=30&frames=0           a moving pattern
 
 `parse_source` opens nothing but says at once when a file is missing. Credentials stay in the closure that
@@ -24,6 +26,7 @@ from sightline.runtime.errors import InputError, SourceError
 from sightline.runtime.preprocess import IMAGE_SUFFIXES
 
 from .captures import Capture, Pictures, TestPattern, camera_opener, open_file, open_stream
+from .grabbers import PiCamera, open_screen, pi_camera_problem, screen_problem
 from .mjpeg import open_http
 
 # A GIF is a clip here: its frames are what a person sees.
@@ -69,7 +72,14 @@ def parse_source(uri: str) -> Source:
         raise InputError(f"source '{redact(text)}' is no address: {error}") from error
     if "://" not in text:
         return _by_path(text)
-    known = {"camera": _by_number, "v4l2": _by_node, "file": _by_file, "test": _by_pattern}
+    known = {
+        "camera": _by_number,
+        "v4l2": _by_node,
+        "picamera": _by_ribbon,
+        "screen": _by_screen,
+        "file": _by_file,
+        "test": _by_pattern,
+    }
     if parts.scheme in known:
         return known[parts.scheme](parts, redact(text))
     return _by_network(parts, text)
@@ -103,6 +113,32 @@ def _by_node(parts: SplitResult, name: str) -> Source:
 def _camera(device: str, options: Mapping[str, str], name: str) -> Source:
     width, height, fps = (_number(options, key, name) for key in ("width", "height", "fps"))
     return Source(name, True, True, camera_opener(device, name, width, height, fps))
+
+
+def _by_ribbon(parts: SplitResult, name: str) -> Source:
+    device = parts.netloc or parts.path.strip("/") or "0"
+    if not device.isdecimal():
+        raise InputError(f"source '{name}' names no camera: expected picamera:// and a number, as picamera://0")
+    options = _options(parts, name, {"width", "height", "fps"})
+    width, height, fps = (_number(options, key, name) for key in ("width", "height", "fps"))
+    _require(name, pi_camera_problem())
+    size_wh = (width or 1280, height or 720)
+    return Source(name, True, True, lambda: PiCamera(int(device), name, size_wh, fps or 30))
+
+
+def _by_screen(parts: SplitResult, name: str) -> Source:
+    options = _options(parts, name, {"size", "x", "y", "fps"})
+    size = options.get("size", "")
+    if size and not re.fullmatch(r"\d{2,5}x\d{2,5}", size):
+        raise InputError(f"source '{name}': size is written as 640x480, not {size!r}")
+    left, top, fps = (_number(options, key, name) for key in ("x", "y", "fps"))
+    _require(name, screen_problem())
+    return Source(name, True, False, lambda: open_screen(name, size, left, top, fps or 10))
+
+
+def _require(name: str, problem: str | None) -> None:
+    if problem is not None:
+        raise SourceError(f"source '{name}' is not to be had here: {problem}")
 
 
 def _by_file(parts: SplitResult, name: str) -> Source:
@@ -161,7 +197,7 @@ def _by_network(parts: SplitResult, text: str) -> Source:
         if Path(parts.path).suffix.lower() in _VIDEO_SUFFIXES:
             return Source(name, False, False, lambda: open_stream(text, name))
         return Source(name, True, True, lambda: open_http(text, name))
-    kinds = "a number, a file, a folder, camera://, v4l2://, http(s)://, rtsp:// or test://"
+    kinds = "a number, a file, a folder, camera://, v4l2://, picamera://, screen://, http(s)://, rtsp:// or test://"
     raise InputError(f"source '{name}' is of an unknown kind: expected {kinds}")
 
 

@@ -17,6 +17,7 @@ class Summary:
     Attributes:
         frames: Frames answered.
         unknown: Of those, answered with unknown.
+        still: Frames in which nothing moved, not answered anew.
         seconds: From the first to the last answer.
         fps: Answers a second over that time.
         p50_ms: Median latency from frame to answer, milliseconds.
@@ -26,6 +27,7 @@ class Summary:
 
     frames: int
     unknown: int
+    still: int
     seconds: float
     fps: float
     p50_ms: float
@@ -47,7 +49,7 @@ class Tally:
     """Counts answers and measures their rate and latency."""
 
     def __init__(self) -> None:
-        self._frames = self._unknown = 0
+        self._frames = self._unknown = self._passed = 0
         self._first_s = self._last_s = 0.0
         self._latency_ms: deque[float] = deque(maxlen=_KEPT)
         self._age_ms: deque[float] = deque(maxlen=_KEPT)
@@ -60,7 +62,7 @@ class Tally:
 
     @property
     def fps(self) -> float | None:
-        """Answers a second, lately."""
+        """Frames a second, lately: answered ones and those in which nothing moved."""
         if len(self._recent_s) < 2 or self._recent_s[-1] <= self._recent_s[0]:
             return None
         return (len(self._recent_s) - 1) / (self._recent_s[-1] - self._recent_s[0])
@@ -73,7 +75,11 @@ class Tally:
         self._unknown += not known
         self._latency_ms.append(latency_ms)
         self._age_ms.append(age_ms)
+
+    def pass_by(self, now_s: float) -> None:
+        """Note that a frame went through at `now_s`, answered or not."""
         self._recent_s.append(now_s)
+        self._passed += 1
 
     def pause(self) -> None:
         """Forget the recent rate: the source was away."""
@@ -85,4 +91,6 @@ class Tally:
         fps = (self._frames - 1) / seconds if seconds > 0 else 0.0
         p50, p95 = np.percentile(self._latency_ms, (50, 95)) if self._latency_ms else (0.0, 0.0)
         age = np.percentile(self._age_ms, 95) if self._age_ms else 0.0
-        return Summary(self._frames, self._unknown, seconds, fps, float(p50), float(p95), float(age))
+        return Summary(
+            self._frames, self._unknown, self._passed - self._frames, seconds, fps, float(p50), float(p95), float(age)
+        )

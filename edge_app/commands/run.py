@@ -4,6 +4,7 @@ import click
 
 from ..options import device_options
 
+_SMOOTH = "Frames that vote on the answer [default: 5 for cameras, 1 for files]."
 _CONNECT = "Give up on a camera that never gave a frame [default: 10]."
 
 
@@ -12,6 +13,9 @@ _CONNECT = "Give up on a camera that never gave a frame [default: 10]."
 @click.option("--source", required=True, metavar="URI", help="Camera number, file, folder, http:// or rtsp://.")
 @click.option("--gallery", metavar="GALLERY", help="Look frames up here; made on the spot where one can teach.")
 @click.option("-k", "k", default=5, show_default=True, type=click.IntRange(1, 100), help="Matches an answer.")
+@click.option("--roi", metavar="L,T,W,H", help="Look at this part only, in fractions: 0.25,0.1,0.5,0.8.")
+@click.option("--smooth", type=click.IntRange(1, 99), metavar="N", help=_SMOOTH)
+@click.option("--every-frame", is_flag=True, help="Answer a camera's frames even where nothing moves.")
 @click.option("--headless", is_flag=True, help="Open no window.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON lines; - is standard output.")
 @click.option("--record", metavar="FILE", help="Record what is shown: .mp4, .mkv or .avi.")
@@ -26,6 +30,9 @@ def command(
     source: str,
     gallery: str | None,
     k: int,
+    roi: str | None,
+    smooth: int | None,
+    every_frame: bool,
     headless: bool,
     json_file: str | None,
     record: str | None,
@@ -63,6 +70,9 @@ def command(
             source=source,
             gallery=gallery,
             k=k,
+            roi=roi,
+            smooth=smooth,
+            every_frame=every_frame,
             headless=headless,
             json=json_file,
             record=record,

@@ -99,6 +99,7 @@ def test_every_frame_of_a_file_is_answered_in_order(bundle: Path, clip: Path, tm
     assert [line["label"] for line in got] == ["red"] * 10 + ["blue"] * 10
     assert set(got[0]) == {
         "time", "frame", "age_ms", "label", "known", "confidence", "decided_by", "top", "matches", "latency_ms",
+        "frame_label",
     }  # fmt: skip
     states = [event["state"] for event in events(tmp_path / "out.jsonl", "state")]
     assert [state for state in states if state != "connecting"] == ["live", "ended"]
@@ -291,6 +292,7 @@ def test_an_empty_name_is_not_done() -> None:
 def test_the_tally_keeps_a_bounded_history() -> None:
     tally = Tally()
     for index in range(12_000):
+        tally.pass_by(index / 50)
         tally.count(known=index % 4 != 0, latency_ms=index % 100, age_ms=1.0, now_s=index / 50)
     summary = tally.summary()
     assert summary.frames == 12_000 and summary.unknown == 3_000

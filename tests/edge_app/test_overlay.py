@@ -10,6 +10,7 @@ from sightline.edge_app import lettering
 from sightline.edge_app.lettering import draw_text, drawable, shorten, text_width
 from sightline.edge_app.overlay import Notice, Overlay, Thumbnails, View
 from sightline.edge_app.reader import State, Status
+from sightline.edge_app.region import Box
 from sightline.runtime.errors import GalleryError
 from sightline.runtime.preprocess import Image
 from sightline.runtime.recognition import Candidate, Decision, Latency, Match, Recognition
@@ -37,7 +38,7 @@ def red_jpeg(entry: int) -> bytes:
 @pytest.mark.parametrize(
     "view",
     [
-        View(LIVE, recognition(), 29.7, 31.0, keys="t teach  ·  q quit"),
+        View(LIVE, recognition(), 29.7, 31.0, keys="t teach  ·  q quit", seen=Box(20, 10, 90, 30)),
         View(LIVE, recognition(None, None, 5), None, None, prompt="blue mug"),
         View(
             LIVE, recognition("苹果 with a name that is far too long to be shown in one line anywhere" * 3, "gallery")
