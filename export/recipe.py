@@ -40,7 +40,7 @@ class Recipe:
 
     batch_size: int = 32
     lr: float = 0.02
-    head_lr_factor: float = 1.0
+    head_lr_factor: float = 3.0
     momentum: float = 0.9
     weight_decay: float = 2e-4
     label_smoothing: float = 0.1
@@ -53,7 +53,7 @@ class Recipe:
     aspect: float = 4 / 3
     flip: float = 0.5
     colour: float = 0.3
-    cut_mix: float = 0.5
+    cut_mix: float = 0.0
     patience: float = 0.3
     eval_crop: float = 0.875
 

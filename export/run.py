@@ -11,7 +11,6 @@ Every file is either the old one or the new one. `run.json` is written last: a f
 
 import csv
 import io
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import InputSpec
 
 from .data import Split
+from .recipe import Recipe
 
 SCHEMA_VERSION = 1
 
@@ -58,7 +58,7 @@ class RunDetails:
     Attributes:
         input: How a frame is brought to the model's input.
         weights: What the model started from, in one sentence.
-        recipe: The values of the training recipe by name.
+        recipe: The values of the training recipe.
         best_epoch: The epoch whose weights are kept; 0 is the linear head on frozen features.
         stopped: Why training ended: "epochs", "budget", "early" or "interrupted".
         top1: On the evaluation photos, 0 to 1; top5 likewise.
@@ -74,7 +74,7 @@ class RunDetails:
     label_column: str
     seed: int
     weights: str
-    recipe: dict[str, float | int | str | bool | list[float] | None]
+    recipe: Recipe
     history: list[Epoch]
     best_epoch: int
     stopped: str
@@ -176,7 +176,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+    except Exception as error:  # torch answers damaged bytes with whatever its unpickler trips over
         raise InputError(f"'{path}' is missing or damaged: train again") from error
     if not isinstance(state, dict):
         raise InputError(f"'{path}' holds no tensors by name: train again")

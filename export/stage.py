@@ -92,7 +92,7 @@ class Stage:
         return time.monotonic() - self.started
 
 
-def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: Reporter) -> Stage:
+def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: Reporter, started: float) -> Stage:
     """Check the options, list and split the photos, build the model.
 
     Args:
@@ -100,11 +100,11 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
         folder: The RUN folder; `split.csv` is written there, or read where `resumed`.
         resumed: Whether the folder holds an interrupted run.
         reporter: Where progress goes.
+        started: When training was asked for, by the monotonic clock.
 
     Raises:
         InputError: The data or the options cannot be used.
     """
-    started = time.monotonic()
     # Two loader threads share the cores with torch; OpenCV's own pool would only stand in the way.
     cv2.setNumThreads(1)
     torch.manual_seed(options.seed)

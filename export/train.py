@@ -10,7 +10,7 @@ with the best checkpoint so far.
 import math
 import platform
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,13 +47,16 @@ class _Outcome:
     stopped: str
 
 
-def train(options: TrainOptions, resume: bool = False, reporter: Reporter | None = None) -> RunDetails:
+def train(
+    options: TrainOptions, resume: bool = False, reporter: Reporter | None = None, started: float | None = None
+) -> RunDetails:
     """Train a model and write its RUN folder.
 
     Args:
         options: What to do. With `resume`, all but `data` and `out` are those of the interrupted run.
         resume: Go on where `out` was interrupted, or begin where it was not.
         reporter: Where progress goes.
+        started: When the budget began, by `time.monotonic`; None for now.
 
     Returns:
         The content of `run.json`. `stopped` is "interrupted" after Ctrl-C.
@@ -63,12 +66,13 @@ def train(options: TrainOptions, resume: bool = False, reporter: Reporter | None
         KeyboardInterrupt: Ctrl-C before there was anything to keep.
     """
     reporter = reporter or QuietReporter()
+    started = time.monotonic() if started is None else started
     folder = Path(options.out)
     try:
         checkpoint = _open_folder(folder, resume, reporter)
         if checkpoint:
             options = _resumed(options, checkpoint)
-        stage = prepare_stage(options, folder, checkpoint is not None, reporter)
+        stage = prepare_stage(options, folder, checkpoint is not None, reporter, started)
         outcome = _learn(stage, checkpoint, reporter)
         return _finish(stage, outcome, reporter)
     except OSError as error:
@@ -105,7 +109,7 @@ def _learn(stage: Stage, checkpoint: Checkpoint | None, reporter: Reporter) -> _
     else:
         history = [_warm_start(stage, best, reporter)]
         schedule, spent = _plan(stage, reporter), 0.0
-    stopped = "epochs" if schedule.seconds is None else "budget"
+    stopped = "epochs" if stage.options.budget_s is None else "budget"
     try:
         if schedule.steps is not None or schedule.seconds is not None:
             stopped = _fine_tune(stage, best, history, schedule, spent, checkpoint, reporter)
@@ -152,7 +156,8 @@ def _closing_s(stage: Stage) -> float:
     stage.evaluator.score(stage.model, stage.precision)
     seconds = (time.monotonic() - start) / len(stage.split.val)
     photos = min(len(stage.split.train), _FEATURE_PHOTOS) + 3 * len(stage.split.val)
-    return 1.3 * seconds * photos + _WRITING_S
+    # The allowance is for a machine that has become busier since.
+    return 1.6 * seconds * photos + _WRITING_S
 
 
 def _fine_tune(
@@ -235,7 +240,7 @@ def _details(stage: Stage, outcome: _Outcome, metrics: Metrics, recall: float) -
         label_column=options.label_column,
         seed=options.seed,
         weights=stage.weights,
-        recipe=asdict(stage.recipe),
+        recipe=stage.recipe,
         history=outcome.history,
         best_epoch=outcome.best_epoch,
         stopped=outcome.stopped,

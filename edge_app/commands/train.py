@@ -1,6 +1,7 @@
 """`sightline train`: learn from labelled photos."""
 
 import re
+import time
 
 import click
 
@@ -68,6 +69,7 @@ def command(
       sightline train train.csv --label-column class_name --weights mobilenet_v2.pth --out run
       sightline train torchvision:CIFAR10 --root data --out run
     """
+    started = time.monotonic()
     budget_s = parse_budget(budget) if budget else None
 
     from sightline.export.train import TrainOptions, train
@@ -75,7 +77,7 @@ def command(
     options = TrainOptions(
         data, out, arch, weights, epochs, budget_s, image_size, label_column, val, val_fraction, seed, dim, root
     )
-    details = train(options, resume, ConsoleReporter())
+    details = train(options, resume, ConsoleReporter(), started)
     if as_json:
         print_json(details)
     else:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sightline.export.data import Split
+from sightline.export.recipe import Recipe
 from sightline.export.run import (
     SCHEMA_VERSION,
     Epoch,
@@ -35,7 +36,7 @@ def write_run(folder: Path, **changes: object) -> RunDetails:
         "label_column": "label",
         "seed": 1,
         "weights": "random weights",
-        "recipe": {"lr": 0.1, "sizes": [0.5, 1.0], "batch_size": 8},
+        "recipe": Recipe(lr=0.1, sizes=(0.5, 1.0)),
         "history": [Epoch(0, 96, 0.0, 0.7, 0.5, 0.7, 0.5, 1.0)],
         "best_epoch": 0,
         "stopped": "epochs",
