@@ -14,11 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sightline.runtime.dataset import LabelledImage, read_dataset
 from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import Image, read_image
 from sightline.runtime.reporter import QuietReporter, Reporter
 
+from .lookalikes import set_apart
 from .torchvision_data import PREFIX, write_torchvision
 
 # How many files a warning names before it only counts.
@@ -92,7 +96,13 @@ def load_data(
     return DataSet(images, labels, _known(apart, labels, reporter))
 
 
-def split_data(data: DataSet, fraction: float = 0.1, seed: int = 0, reporter: Reporter | None = None) -> Split:
+def split_data(
+    data: DataSet,
+    fraction: float = 0.1,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+    features: NDArray[np.float32] | None = None,
+) -> Split:
     """Set photos apart for evaluation, the same part of every class, or take the user's own.
 
     Args:
@@ -100,6 +110,7 @@ def split_data(data: DataSet, fraction: float = 0.1, seed: int = 0, reporter: Re
         fraction: Part of each class to set apart, in (0, 1); at least one photo of every class of two or more.
         seed: Which photos: the same seed gives the same split.
         reporter: Where warnings go.
+        features: float32 [photos, dim], by which look-alikes are kept on one side; None splits at random.
 
     Raises:
         InputError: The fraction lies outside (0, 1) or no class has two photos.
@@ -108,7 +119,10 @@ def split_data(data: DataSet, fraction: float = 0.1, seed: int = 0, reporter: Re
         return Split(data.images, data.validation)
     if not 0 < fraction < 1:
         raise InputError(f"the part set apart for evaluation must lie between 0 and 1, not {fraction}")
-    chosen = _choose(data, fraction, seed)
+    if features is None:
+        chosen = _choose(data, fraction, seed)
+    else:
+        chosen = set_apart(features, [image.label for image in data.images], fraction, seed)
     single = [label for label, count in _count(data.images).items() if count < 2]
     if not chosen:
         raise InputError("every class has one photo only: give at least two a class, or --val DATA")

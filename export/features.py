@@ -17,6 +17,8 @@ from .evaluator import autocast
 from .photos import prepared
 
 _BATCH = 64
+# Photos that the linear head and the projection are fitted to; more cost time and change neither.
+FEATURE_PHOTOS = 5000
 
 
 def extract_features(

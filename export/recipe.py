@@ -24,7 +24,7 @@ class Recipe:
         frozen_share: Front part of the trunk that stays as it is. The first 4 of MobileNetV2's 19 blocks hold 1 %
             of the weights and 44 % of the time: a step takes 0.56 of it without them (192 px, two cores).
         sizes: Size of training pictures as a part of the input size, in equal parts of the schedule. Small ones
-            first cost less (128 px runs twice as fast as 192 px); all stay below the input size, at which
+            first cost less (160 px runs twice as fast as 224 px). Evaluation sees the input size, at which
             objects then look as large as in random crops (Touvron et al. 2019, FixRes).
         warmup: Part of the schedule in which the learning rate rises.
         crop_area: Least part of a photo's area that a random crop keeps.
@@ -47,7 +47,7 @@ class Recipe:
     clip: float = 5.0
     average_share: float = 0.05
     frozen_share: float = 0.2
-    sizes: tuple[float, ...] = (0.57, 0.72, 0.86)
+    sizes: tuple[float, ...] = (0.72, 0.86, 1.0)
     warmup: float = 0.1
     crop_area: float = 0.25
     aspect: float = 4 / 3

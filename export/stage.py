@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sightline.models import (
     ARCHITECTURES,
@@ -19,8 +21,9 @@ from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import Reporter
 
-from .data import Split, class_indices, load_data, natural_key, split_data
+from .data import DataSet, Split, class_indices, load_data, natural_key, split_data
 from .evaluator import Evaluator, choose_device
+from .features import FEATURE_PHOTOS, extract_features
 from .photos import PhotoCache
 from .recipe import Recipe, choose_image_size
 from .run import read_split, write_split
@@ -64,6 +67,7 @@ class Stage:
     """All that is fixed before the first step.
 
     Attributes:
+        features: Of the training photos, from the trunk as it starts, where they are known already.
         weights: What the model started from, in one sentence.
         precision: torch.bfloat16 where it is faster, else torch.float32.
         started: When, by the monotonic clock.
@@ -72,6 +76,7 @@ class Stage:
     options: TrainOptions
     folder: Path
     split: Split
+    features: NDArray[np.float32] | None
     labels: tuple[str, ...]
     spec: InputSpec
     recipe: Recipe
@@ -110,21 +115,44 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
     torch.manual_seed(options.seed)
     _check(options)
     cache = PhotoCache(options.image_size or ARCHITECTURES[options.arch].image_size)
-    split, labels = _photos(options, folder, resumed, cache, reporter)
+    photos = _photos(options, folder, resumed, cache, reporter)
     size = options.image_size or choose_image_size(
-        ARCHITECTURES[options.arch].image_size, cache.shorter_side(image.path for image in split.train[:200])
+        ARCHITECTURES[options.arch].image_size, cache.shorter_side(image.path for image in photos.data.images[:200])
     )
     spec = InputSpec(size, size, Recipe().eval_crop)
-    model, note = _model(options, len(labels))
-    reporter.say(
-        f"{options.arch} at {size} px, {len(labels)} classes, {len(split.train)} photos to learn from, "
-        f"{len(split.val)} to evaluate on; {note}"
-    )
+    model, note = _model(options, len(photos.data.labels))
     device, precision = choose_device()
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recipe = Recipe.for_data(len(split.train), options.weights != "none")
-    evaluator = Evaluator(split.val, class_indices(split.val, labels), spec)
-    return Stage(options, folder, split, labels, spec, recipe, model, note, precision, evaluator, cache, started)
+    split, features = _split(options, photos, model, spec, precision, reporter)
+    if not resumed:
+        write_split(folder / "split.csv", split)
+    reporter.say(
+        f"{options.arch} at {size} px, {len(photos.data.labels)} classes, {len(split.train)} photos to learn from, "
+        f"{len(split.val)} to evaluate on; {note}"
+    )
+    return Stage(
+        options=options,
+        folder=folder,
+        split=split,
+        features=features,
+        labels=photos.data.labels,
+        spec=spec,
+        recipe=Recipe.for_data(len(split.train), options.weights != "none"),
+        model=model,
+        weights=note,
+        precision=precision,
+        evaluator=Evaluator(split.val, class_indices(split.val, photos.data.labels), spec),
+        cache=cache,
+        started=started,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Photos:
+    """What there is to learn from, and the split that an interrupted run began with."""
+
+    data: DataSet
+    split: Split | None = None
 
 
 def _check(options: TrainOptions) -> None:
@@ -136,17 +164,35 @@ def _check(options: TrainOptions) -> None:
         raise InputError(f"the embedding needs at least 8 dimensions, not {options.dim}")
 
 
-def _photos(
-    options: TrainOptions, folder: Path, resumed: bool, cache: PhotoCache, reporter: Reporter
-) -> tuple[Split, tuple[str, ...]]:
-    if resumed:
-        train, val = read_split(folder / "split.csv")
-        labels = tuple(sorted({image.label for image in train}, key=natural_key))
-        return Split(tuple(train), tuple(val)), labels
-    data = load_data(options.data, options.label_column, options.root, reporter, options.validation, cache.read)
-    split = split_data(data, options.val_fraction, options.seed, reporter)
-    write_split(folder / "split.csv", split)
-    return split, data.labels
+def _photos(options: TrainOptions, folder: Path, resumed: bool, cache: PhotoCache, reporter: Reporter) -> _Photos:
+    if not resumed:
+        return _Photos(
+            load_data(options.data, options.label_column, options.root, reporter, options.validation, cache.read)
+        )
+    train, val = read_split(folder / "split.csv")
+    labels = tuple(sorted({image.label for image in train}, key=natural_key))
+    return _Photos(DataSet(tuple(train), labels, tuple(val)), Split(tuple(train), tuple(val)))
+
+
+def _split(
+    options: TrainOptions,
+    photos: _Photos,
+    model: RecognitionModel,
+    spec: InputSpec,
+    precision: torch.dtype,
+    reporter: Reporter,
+) -> tuple[Split, NDArray[np.float32] | None]:
+    """Split the photos; gives the training photos' features too where they were needed for it."""
+    data = photos.data
+    if photos.split is not None:
+        return photos.split, None
+    # An untrained network sees no likeness, and among many photos a group is easily missed at random anyway.
+    if data.validation or options.weights == "none" or len(data.images) > FEATURE_PHOTOS:
+        return split_data(data, options.val_fraction, options.seed, reporter), None
+    features = extract_features(model, data.images, spec, reporter, precision)
+    split = split_data(data, options.val_fraction, options.seed, reporter, features)
+    row = {image.path: number for number, image in enumerate(data.images)}
+    return split, features[[row[image.path] for image in split.train]]
 
 
 def _model(options: TrainOptions, classes: int) -> tuple[RecognitionModel, str]:

@@ -23,7 +23,7 @@ from sightline.runtime.reporter import QuietReporter, Reporter, Task
 
 from .checkpoint import Best, Checkpoint, CheckpointWriter, Schedule, read_checkpoint, stalled
 from .data import class_indices
-from .features import extract_features, fit_projection, nearest_recall, some_of
+from .features import FEATURE_PHOTOS, extract_features, fit_projection, nearest_recall, some_of
 from .finetune import FineTuner, Pace, steps_an_epoch
 from .metrics import Metrics, confusions, measure, per_class_csv
 from .plots import plot_confusions, plot_curves
@@ -34,8 +34,6 @@ from .warmstart import fit_head
 
 __all__ = ["TrainOptions", "train"]
 
-# Photos that the linear head and the projection are fitted to; more cost time and change neither.
-_FEATURE_PHOTOS = 5000
 # Pictures and files after the last evaluation, seconds.
 _WRITING_S = 6.0
 
@@ -124,8 +122,10 @@ def _warm_start(stage: Stage, best: Best, reporter: Reporter) -> Epoch:
     # An untrained head guesses.
     loss, top1 = math.log(len(stage.labels)), 1 / len(stage.labels)
     if stage.options.weights != "none":
-        chosen = some_of(stage.split.train, _FEATURE_PHOTOS, stage.options.seed)
-        features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision)
+        chosen, features = list(stage.split.train), stage.features
+        if features is None:
+            chosen = some_of(stage.split.train, FEATURE_PHOTOS, stage.options.seed)
+            features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision)
         targets = np.asarray(class_indices(chosen, stage.labels))
         loss, top1 = fit_head(stage.model, features, targets, stage.recipe.label_smoothing)
     score = stage.evaluator.score(stage.model, stage.precision)
@@ -155,7 +155,7 @@ def _closing_s(stage: Stage) -> float:
     start = time.monotonic()
     stage.evaluator.score(stage.model, stage.precision)
     seconds = (time.monotonic() - start) / len(stage.split.val)
-    photos = min(len(stage.split.train), _FEATURE_PHOTOS) + 3 * len(stage.split.val)
+    photos = min(len(stage.split.train), FEATURE_PHOTOS) + 3 * len(stage.split.val)
     # The allowance is for a machine that has become busier since.
     return 1.6 * seconds * photos + _WRITING_S
 
@@ -210,7 +210,7 @@ def _describe(epoch: Epoch, progress: float) -> str:
 
 
 def _finish(stage: Stage, outcome: _Outcome, reporter: Reporter) -> RunDetails:
-    chosen = some_of(stage.split.train, _FEATURE_PHOTOS, stage.options.seed)
+    chosen = some_of(stage.split.train, FEATURE_PHOTOS, stage.options.seed)
     features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision)
     fit_projection(stage.model, features)
     model = stage.model.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
