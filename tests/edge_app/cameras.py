@@ -47,7 +47,7 @@ class HttpCamera:
     def __init__(self, *answers: Answer, content_type: str = "") -> None:
         self.answers = list(answers) or [stream]
         self.content_type = content_type or "multipart/x-mixed-replace; boundary=frame"
-        self.status, self.headers, self.wants = 200, {}, ""
+        self.status, self.headers, self.wants, self.digest = 200, {}, "", ""
         self.requests: list[dict[str, str]] = []
         self.gone = threading.Event()
         self._server: ThreadingHTTPServer | None = None
@@ -84,6 +84,11 @@ class HttpCamera:
         if self.wants and handler.headers.get("Authorization") != self.wants:
             handler.send_response(401)
             handler.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            handler.end_headers()
+            return
+        if self.digest and "Authorization" not in handler.headers:
+            handler.send_response(401)
+            handler.send_header("WWW-Authenticate", self.digest)
             handler.end_headers()
             return
         handler.send_response(self.status)

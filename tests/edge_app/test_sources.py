@@ -1,6 +1,8 @@
 """Sources: what a URI means, what each gives, and that no message holds a password."""
 
 import base64
+import hashlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -278,3 +280,26 @@ def test_the_pattern_moves_and_ends() -> None:
     frames = frames_of(parse_source("test://?size=64x48&fps=0&frames=3"))
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
     assert not np.array_equal(frames[0], frames[1])
+
+
+def test_a_camera_that_wants_digest_gets_it() -> None:
+    def field(text: str, name: str) -> str:
+        found = re.search(rf'{name}="?([^",]+)', text)
+        assert found is not None
+        return found[1]
+
+    def proven(sent: str, secret: str) -> bool:
+        def digest(text: str) -> str:
+            return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+        user, path = digest(f"me:cam:{secret}"), digest("GET:/video")
+        middle = f"{field(sent, 'nonce')}:{field(sent, 'nc')}:{field(sent, 'cnonce')}:auth"
+        return field(sent, "response") == digest(f"{user}:{middle}:{path}")
+
+    with http_camera() as camera:
+        camera.digest = 'Digest realm="cam", nonce="abc123", qop="auth"'
+        capture = parse_source(camera.url("me:top%20secret@")).open()
+        assert capture.read().shape == (48, 64, 3)
+        capture.close()
+    sent = camera.requests[-1]["Authorization"]
+    assert sent.startswith("Digest") and proven(sent, "top secret") and not proven(sent, "other")
