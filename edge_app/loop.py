@@ -243,7 +243,9 @@ class Loop:
 
     def _until_due_ms(self) -> int:
         """How long the window may wait so that a file is shown as fast as it was filmed."""
-        if self._parts.reader.source.live or self._paused or self._prompt is not None:
+        if self._paused or self._prompt is not None:
+            return 20
+        if self._parts.reader.source.live:
             return 1
         return int(max(0.001, min(self._due_s - time.monotonic(), 1.0)) * 1e3)
 

@@ -10,7 +10,7 @@ from sightline.runtime.preprocess import Image
 from sightline.runtime.recognizer import Lookup
 from sightline.runtime.reporter import Reporter, Task
 
-from ..controls import Lines, Order, Stop
+from ..controls import Command, Lines, Order, Stop
 from ..journal import Journal
 from ..loop import Loop, Parts
 from ..overlay import Overlay, Thumbnails
@@ -19,7 +19,6 @@ from ..recorder import Recorder
 from ..sources import parse_source
 from ..tally import Summary
 from ..teach import Teacher
-from ..window import Command
 from .clip import Clip
 
 # While an entry is on its way to the disk the clip, read much faster than life, waits a little at each frame.
