@@ -12,12 +12,12 @@ from ..errors import GalleryError
 from .container import DoubtfulGraph, read_container
 from .folder import DATABASE, GRAPH
 from .rows import ENTRY_COLUMNS, crop_checksum, row_problem
-from .schema import LIVE, Head, check_version, connect, read_head
+from .schema import DAMAGE, LIVE, Head, check_version, connect, read_head
 from .values import CheckReport
 
 _MOST_PROBLEMS = 1000
-# Steps over unreadable rows; a head that lies about the highest id must not make a check endless.
-_MOST_FAILURES = 1_000_000
+# Unreadable ids in a row: as many as a damaged inner page can take along.
+_MOST_FAILURES = 50_000
 
 
 def check_folder(folder: Path) -> CheckReport:
@@ -39,7 +39,7 @@ def check_folder(folder: Path) -> CheckReport:
             problems += _structure(connection)
             head = _head(connection, folder, problems)
             whole = _entries(connection, head, problems)
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         problems.append(f"'{DATABASE}' cannot be read: {error}")
     return CheckReport(str(folder), whole, tuple(problems[:_MOST_PROBLEMS]), check_graph(folder, head))
 
@@ -76,31 +76,26 @@ def open_for_check(folder: Path) -> Iterator[sqlite3.Connection]:
 
 def readable_rows(connection: sqlite3.Connection, end: int) -> Iterator[tuple[Any, ...]]:
     """Yield the entries' rows (ENTRY_COLUMNS) by id up to `end`, stepping over those that SQLite cannot read."""
+    query = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE {LIVE} AND id"
     done, failures = 0, 0
     while done < end and failures < _MOST_FAILURES:
-        query = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE id > ? AND {LIVE} ORDER BY id"
         try:
-            for row in connection.execute(query, (done,)):
-                done = max(done, row[0])
-                yield row
-            return
-        except sqlite3.DatabaseError:
-            done, failures = done + 1, failures + 1
-            yield from _one(connection, done)
-
-
-def _one(connection: sqlite3.Connection, id: int) -> list[tuple[Any, ...]]:
-    query = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE id = ? AND {LIVE}"
-    try:
-        return connection.execute(query, (id,)).fetchall()
-    except sqlite3.DatabaseError:
-        return []
+            if failures == 0:
+                for row in connection.execute(f"{query} > ? ORDER BY id", (done,)):
+                    done = max(done, row[0])
+                    yield row
+                return
+            done += 1
+            yield from connection.execute(f"{query} = ?", (done,)).fetchall()
+            failures = 0
+        except DAMAGE:
+            failures += 1
 
 
 def _structure(connection: sqlite3.Connection) -> list[str]:
     try:
         found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(50)")]
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         return [f"'{DATABASE}' has damage to its structure: {error}"]
     return [] if found == ["ok"] else [f"'{DATABASE}' has damage to its structure: {text}" for text in found]
 
@@ -108,7 +103,7 @@ def _structure(connection: sqlite3.Connection) -> list[str]:
 def _head(connection: sqlite3.Connection, folder: Path, problems: list[str]) -> Head | None:
     try:
         return read_head(connection, folder)
-    except (sqlite3.DatabaseError, GalleryError, TypeError):
+    except (*DAMAGE, GalleryError, TypeError):
         problems.append("the gallery's head row (its model, counts and checksums) is damaged")
         return None
 
@@ -134,7 +129,7 @@ def crop_problem(connection: sqlite3.Connection, row: tuple[Any, ...]) -> str | 
     try:
         crop = connection.execute("SELECT jpeg FROM crops WHERE id = ?", (row[0],)).fetchone()
         whole = crop is not None and crop_checksum(row[0], crop[0]) == row[8]
-    except (sqlite3.DatabaseError, TypeError):
+    except (*DAMAGE, TypeError):
         whole = False
     return None if whole else f"the picture of entry {row[0]} fails its checksum"
 

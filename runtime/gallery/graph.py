@@ -4,6 +4,7 @@ Only candidates come from here; `Gallery` scores them against its own vectors. S
 undefined in hnswlib (its maintainer, nmslib/hnswlib#562), so `Gallery` holds one lock around both.
 """
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .container import DoubtfulGraph, GraphHeader, Links, Speed
-
-try:
-    import hnswlib
-except ImportError:  # it ships as source only and needs a compiler: every search is exact without it
-    hnswlib = None
 
 SPACE = "ip"
 M = 16
@@ -27,8 +23,18 @@ _DELETED_BYTE = 2
 
 
 def available() -> bool:
-    """Whether hnswlib is installed."""
-    return hnswlib is not None
+    """Whether hnswlib is installed; asked only where a gallery is large enough for a graph.
+
+    It ships as source only, is compiled for the machine it was built on, and traps on a lesser one: a device
+    whose gallery stays small never loads it.
+    """
+    return importlib.util.find_spec("hnswlib") is not None
+
+
+def _new_index(*definition: Any) -> Any:
+    import hnswlib
+
+    return hnswlib.Index(*definition)
 
 
 class Graph:
@@ -59,7 +65,7 @@ class Graph:
     @classmethod
     def empty(cls, dim: int, capacity: int) -> "Graph":
         """Make a graph for about `capacity` entries; it grows past that."""
-        index = hnswlib.Index(SPACE, dim)
+        index = _new_index(SPACE, dim)
         index.init_index(capacity + capacity // 4 + _SPARE, M=M, ef_construction=EF_CONSTRUCTION, random_seed=_SEED)
         return cls(index, dim, 0)
 
@@ -139,7 +145,7 @@ class Graph:
             DoubtfulGraph: hnswlib does not take them.
         """
         try:
-            index = hnswlib.Index(_state(header, links, vectors))
+            index = _new_index(_state(header, links, vectors))
         except (RuntimeError, ValueError, KeyError) as error:
             raise DoubtfulGraph(f"hnswlib does not take it ({error})") from error
         return cls(index, header.dim, int(links.ids.max()))

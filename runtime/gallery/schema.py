@@ -55,6 +55,10 @@ BLANK_CROP = "UPDATE crops SET jpeg = x'' WHERE id = ?"
 BLANK_STAGED = "UPDATE staged SET model_id = '', checksum = 0, embedding = x'' WHERE id = ?"
 
 
+# What reading a damaged file raises: Python cannot even decode SQLite's message where a damaged name is in it.
+DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+
+
 class NewerSchema(GalleryError):
     """The gallery was written by a newer program."""
 
@@ -198,6 +202,8 @@ def explained(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _sentence(error, folder) from error
+    except UnicodeDecodeError as error:
+        raise damaged(folder, "text in it is not UTF-8") from error
     except OSError as error:
         raise GalleryError(
             f"gallery '{folder}' cannot be used: {error.strerror or error}; what it held is unchanged"

@@ -18,7 +18,7 @@ from ..errors import GalleryError
 from .check import crop_problem, last_id, open_for_check, readable_rows
 from .folder import DATABASE
 from .rows import PreparedEntry, row_problem
-from .schema import Head, NewerSchema, explained, read_head, write_head
+from .schema import DAMAGE, Head, NewerSchema, explained, read_head, write_head
 from .store import Store, insert_entry
 
 _PAGE = 256
@@ -182,7 +182,7 @@ def _latest_removals(stores: Sequence[Store]) -> dict[bytes, float]:
 def _removals(connection: sqlite3.Connection) -> list[_Removal]:
     try:
         rows = connection.execute("SELECT id, uuid, removed FROM removed").fetchall()
-    except sqlite3.DatabaseError:
+    except DAMAGE:
         return []
     unique = {row[0]: _Removal(*row) for row in rows if isinstance(row[0], int) and isinstance(row[1], bytes)}
     return list(unique.values())
@@ -209,7 +209,7 @@ def _is_whole(row: Sequence[Any]) -> bool:
 def _head_or_none(connection: sqlite3.Connection, folder: Path) -> Head | None:
     try:
         return read_head(connection, folder)
-    except (sqlite3.DatabaseError, GalleryError, TypeError):
+    except (*DAMAGE, GalleryError, TypeError):
         return None
 
 
@@ -238,7 +238,7 @@ def _opens(folder: Path) -> bool:
             connection.execute("SELECT id FROM entries LIMIT 1").fetchone()
     except NewerSchema:
         raise
-    except (sqlite3.DatabaseError, GalleryError):
+    except (*DAMAGE, GalleryError):
         return False
     return True
 

@@ -1,5 +1,6 @@
 """The graph: as good as exact search, never trusted further than that."""
 
+import sys
 import threading
 from pathlib import Path
 
@@ -139,7 +140,8 @@ def test_adding_and_removing_while_others_search(gallery: Gallery) -> None:
 
 
 def test_everything_works_without_hnswlib(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "hnswlib", None)
+    monkeypatch.setitem(sys.modules, "hnswlib", None)
+    monkeypatch.setattr(graph, "available", lambda: False)
     (tmp_path / "g").mkdir()
     for file in folder.iterdir():
         (tmp_path / "g" / file.name).write_bytes(file.read_bytes())
