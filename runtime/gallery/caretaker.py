@@ -44,6 +44,7 @@ class Caretaker:
         self._store, self._index, self._head = store, index, head
         self._wanted = threading.Event()
         self._stopped = threading.Event()
+        self._paused = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
         self._work_lock = threading.Lock()
@@ -85,7 +86,9 @@ class Caretaker:
 
     def rebuild(self, reporter: Reporter | None = None) -> None:
         """Build, measure and save the graph now, in the caller's thread with all cores."""
+        self._paused.set()  # the thread's own build, of low priority, is not waited for
         with self._work_lock:
+            self._paused.clear()
             if self._index.live >= SMALLEST_GRAPH and graphs.available():
                 self._build(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, reporter)
                 self._measure()
@@ -174,19 +177,22 @@ class Caretaker:
             if table.live < table.rows:
                 ids, vectors = ids[table.alive], vectors[table.alive]
         with (reporter or QuietReporter()).task("Building the graph", len(ids)) as task:
-            graph = graphs.build(ids, vectors, threads, self._stopped.is_set, task.advance)
+            graph = graphs.build(ids, vectors, threads, self._interrupted, task.advance)
         if graph is not None:
             self._index.set_graph(graph, ids, None)
             self._unsaved = len(ids)
 
     def _catch_up(self) -> None:
-        while not self._stopped.is_set() and (added := self._index.catch_up(_CATCH_UP)):
+        while not self._interrupted() and (added := self._index.catch_up(_CATCH_UP)):
             self._unsaved += added
             self._stopped.wait(0.001)  # let waiting queries in between: the lock is not fair
 
+    def _interrupted(self) -> bool:
+        return self._stopped.is_set() or self._paused.is_set()
+
     def _must_measure(self) -> bool:
         speed, live = self._index.speed, self._index.live
-        if self._index.graph is None or self._stopped.is_set():
+        if self._index.graph is None or self._interrupted():
             return False
         if speed is None or speed.machine != machine():
             return True
