@@ -162,6 +162,20 @@ def nearest(
     return same, other
 
 
+def recall_at_1(
+    queries: NDArray[np.float32],
+    query_labels: NDArray[np.int64],
+    gallery: NDArray[np.float32],
+    gallery_labels: NDArray[np.int64],
+) -> Rate:
+    """Give the share of queries whose nearest gallery entry has their label.
+
+    Queries whose label the gallery does not hold are left out.
+    """
+    same, other = nearest(queries, query_labels, gallery, gallery_labels)
+    return rate((same > other)[np.isfinite(same)])
+
+
 def _neighbour_overlap(left: NDArray[np.float32], right: NDArray[np.float32], k: int = 10) -> float:
     k = min(k, len(left) - 1)
     if k < 1:

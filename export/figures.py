@@ -16,6 +16,8 @@ from .evaluate import Drift, Outputs, Rate, rate
 from .fusion import Fusion
 from .latency import Timing
 from .parity import Parity
+from .quantize_choose import MethodTrial
+from .quantize_sensitivity import LayerSensitivity
 from .run import Epoch
 
 _BINS = 10
@@ -33,6 +35,12 @@ class VariantFigures:
         timing: At batch 1, all variants in the same run.
         batches: How near batches of 2 and 5 are to single photos.
         fusion: What runs in integers.
+        recall1: Evaluation photos whose nearest gallery photo, embedded by the same variant, has their label; over
+            those with their label in the gallery.
+        cross_recall1: The same against a gallery embedded by fp32.
+        timed: Whether the timing says anything of the machines it is for.
+        trials: Ways of finding ranges that were tried, the chosen one first; empty for float.
+        kept_float: Layers left in float to pass the gate.
     """
 
     name: str
@@ -45,6 +53,11 @@ class VariantFigures:
     timing: Timing
     batches: Parity
     fusion: Fusion
+    recall1: Rate
+    cross_recall1: Rate
+    timed: bool = True
+    trials: tuple[MethodTrial, ...] = ()
+    kept_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +105,11 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFacts:
-    """What quantization looked at: photos, classes, the hash of their contents, how ranges were found."""
+    """What quantization looked at: how many photos of how many classes, and the hash of their contents."""
 
     images: int
     classes: int
     sha256: str
-    method: str
-    weight_steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,7 @@ class Report:
     decision: DecisionPolicy
     parity: Parity
     calibration: CalibrationFacts
+    sensitivity: tuple[LayerSensitivity, ...]
     reliability: Reliability
     classes: tuple[ClassFigures, ...]
     confusions: tuple[Confusion, ...]

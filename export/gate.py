@@ -1,5 +1,6 @@
 """Whether a quantized variant may be the default: accuracy against its limit, speed against fp32's."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sightline.runtime.manifest import GateResult
@@ -32,6 +33,7 @@ class Candidate:
         drift: How it differs from fp32.
         speedup: Its speed relative to fp32 in the same run.
         bytes: Size of its file.
+        timed: Whether its speed here says anything of the machines it is for; if not, it cannot be the default.
     """
 
     name: str
@@ -39,33 +41,58 @@ class Candidate:
     drift: Drift
     speedup: float
     bytes: int
+    timed: bool = True
 
 
-def judge(reference: Candidate, candidate: Candidate, limits: Limits) -> GateResult:
-    """Choose between fp32 and a quantized variant.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate finds of one variant.
+
+    Attributes:
+        drop: Loss of top-1 against fp32, points.
+        failures: A sentence for each limit that it does not keep.
+        remark: What is said of it where it keeps them all.
+        fit: Whether it may be the default.
+    """
+
+    drop: float
+    failures: tuple[str, ...]
+    remark: str
+    fit: bool
+
+
+def judge(reference: Candidate, candidates: Sequence[Candidate], limits: Limits) -> GateResult:
+    """Choose the default: the first variant that keeps every limit and is faster than fp32, or else fp32.
 
     A limit that is not kept fails the gate. A variant that keeps every limit and is merely no faster than fp32
     passes, and fp32 is the default all the same.
+
+    Args:
+        reference: fp32.
+        candidates: The others, at least one, in the order of preference; the drop reported is the first one's.
+        limits: What they have to keep to.
     """
+    verdicts = {candidate.name: examine(reference, candidate, limits) for candidate in candidates}
+    default = next((name for name, verdict in verdicts.items() if verdict.fit), reference.name)
+    reasons = [sentence for verdict in verdicts.values() for sentence in verdict.failures or (verdict.remark,)]
+    passed = not any(verdict.failures for verdict in verdicts.values())
+    if default == reference.name and passed:
+        reasons.append(f"{reference.name} is the default, because nothing is faster on the exporting machine")
+    first = verdicts[candidates[0].name]
+    return GateResult(passed, default, tuple(reasons), limits.max_drop, first.drop, reference.top1.images)
+
+
+def examine(reference: Candidate, candidate: Candidate, limits: Limits) -> Verdict:
+    """Hold one variant against the limits."""
     drop = 100 * (reference.top1.value - candidate.top1.value)
-    failures = [
-        sentence
-        for sentence in (
-            _accuracy_failure(reference, candidate, drop, limits.max_drop),
-            _speed_failure(candidate, limits.min_speedup),
-            _size_failure(candidate, limits.max_bytes),
-        )
-        if sentence
-    ]
-    faster = candidate.speedup > 1.0
-    default = candidate.name if not failures and faster else reference.name
-    reasons = failures or [_success(candidate, drop, limits.max_drop)]
-    if not failures and not faster:
-        reasons.append(
-            f"{reference.name} is the default, because {candidate.name} is not faster on the exporting machine "
-            f"({candidate.speedup:.2f} times as fast)"
-        )
-    return GateResult(not failures, default, tuple(reasons), limits.max_drop, drop, candidate.top1.images)
+    failures = (
+        _accuracy_failure(reference, candidate, drop, limits.max_drop),
+        _speed_failure(candidate, limits.min_speedup if candidate.timed else None),
+        _size_failure(candidate, limits.max_bytes),
+    )
+    kept = tuple(sentence for sentence in failures if sentence)
+    fit = not kept and candidate.timed and candidate.speedup > 1.0
+    return Verdict(drop, kept, _success(candidate, drop, limits.max_drop), fit)
 
 
 def _accuracy_failure(reference: Candidate, candidate: Candidate, drop: float, max_drop: float) -> str:
@@ -102,7 +129,7 @@ def _size_failure(candidate: Candidate, max_bytes: int | None) -> str:
 
 def _success(candidate: Candidate, drop: float, max_drop: float) -> str:
     moved = f"loses {drop:.2f}" if drop > 0 else f"gains {-drop:.2f}" if drop < 0 else "loses 0.00"
-    return (
-        f"{candidate.name} {moved} points of top-1 on {candidate.top1.images} photos ({max_drop:g} allowed) and is "
-        f"{candidate.speedup:.2f} times as fast as fp32 in the same run"
-    )
+    accuracy = f"{candidate.name} {moved} points of top-1 on {candidate.top1.images} photos ({max_drop:g} allowed)"
+    if not candidate.timed:
+        return f"{accuracy}; its speed has to be measured on the machines it is for"
+    return f"{accuracy} and is {candidate.speedup:.2f} times as fast as fp32 in the same run"

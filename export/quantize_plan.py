@@ -17,7 +17,7 @@ from .onnx_view import GraphView, attribute
 WEIGHTED = frozenset({"Conv", "Gemm"})
 _PLAIN = frozenset({"Add", "Concat", "GlobalAveragePool", "AveragePool"})
 # Operators that only move values: what comes out has the range of what went in.
-_MOVING = frozenset({"MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+MOVING = frozenset({"MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
 _CLIPPING = frozenset({"Relu", "Clip"})
 
 
@@ -81,7 +81,7 @@ def _is_absorbed(view: GraphView, node: NodeProto, core: set[str]) -> bool:
 def _moving(view: GraphView, core: set[str], absorbed: set[str]) -> set[str]:
     found: set[str] = set()
     for node in view.nodes:
-        if node.op_type in _MOVING and _comes_from(view, node.input[0], core | found, absorbed):
+        if node.op_type in MOVING and _comes_from(view, node.input[0], core | found, absorbed):
             found.add(node.name)
     return found
 

@@ -42,7 +42,12 @@ def render_report(
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, points=_points, megabytes=_megabytes, spell=_spell, bar=plots.interval_bar
+        percent=_percent,
+        points=_points,
+        megabytes=_megabytes,
+        spell=_spell,
+        bar=plots.interval_bar,
+        share=plots.share_bar,
     )
     shown = {image.label: image for image in reversed([*evaluation, *gallery])}
     return environment.get_template("report.html.j2").render(

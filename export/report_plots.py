@@ -110,6 +110,15 @@ def _round_up(value: float) -> float:
     return next((step for step in steps if step >= value * 1.05), value * 1.05)
 
 
+def share_bar(value: float, most: float) -> str:
+    """Draw a value as a bar beside the largest one."""
+    width = round(100 * value / most, 1) if most > 0 else 0.0
+    return (
+        '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="track" width="100" height="6"/><rect class="fill-b" width="{width}" height="6"/></svg>'
+    )
+
+
 def _svg(title: str, axes: Axes, content: str, tick: "_Tick", whole_x: bool = False) -> str:
     name = escape(title)
     return (

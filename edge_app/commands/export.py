@@ -23,6 +23,19 @@ if TYPE_CHECKING:
     type=click.FloatRange(-100, 100),
     help="Points of top-1 that int8 may lose.",
 )
+@click.option(
+    "--min-speedup", type=click.FloatRange(0), help="Times as fast as fp32 that int8 has to be in the same run."
+)
+@click.option("--max-bytes", type=click.IntRange(1), help="Largest file of a quantized variant, bytes.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    default=["portable"],
+    show_default=True,
+    help="Machines to make variants for: portable, x86-vnni, arm64. May be given several times.",
+)
+@click.option("--rank-layers", is_flag=True, help="Rank the layers by what int8 costs them, for the report.")
 @click.option("--arch", help="Architecture of ready weights (instead of RUN).")
 @click.option("--weights", metavar="FILE|imagenet", help="Ready weights: a torchvision state dict.")
 @click.option("--labels", metavar="FILE", help="Names of the outputs, one a line.")
@@ -35,6 +48,10 @@ def command(
     run: str | None,
     out: str,
     max_drop: float,
+    min_speedup: float | None,
+    max_bytes: int | None,
+    targets: tuple[str, ...],
+    rank_layers: bool,
     arch: str | None,
     weights: str | None,
     labels: str | None,
@@ -57,17 +74,21 @@ def command(
     """
     from sightline.export.gate import Limits
     from sightline.export.pipeline import ExportOptions, export_bundle
+    from sightline.export.targets import find_targets
     from sightline.export.writer import check_place
 
     reporter = ConsoleReporter()
     check_place(out)
+    find_targets(targets)
     ready = (arch, weights, labels, data)
     if run is not None and any(ready):
         raise click.UsageError("give either RUN or --arch, --weights, --labels and --data, not both")
     if run is None and not all(ready):
         raise click.UsageError("give RUN (what 'sightline train' wrote), or --arch, --weights, --labels and --data")
     source = _source(run, ready, label_column, dim, seed, reporter)
-    result = export_bundle(source, out, ExportOptions(Limits(max_drop=max_drop)), reporter)
+    limits = Limits(max_drop, min_speedup, max_bytes)
+    options = ExportOptions(limits, targets=targets, rank_layers=rank_layers)
+    result = export_bundle(source, out, options, reporter)
     if as_json:
         print_json({"bundle": out, "bundle_id": result.manifest.bundle_id, **_figures(result)})
     else:
@@ -114,8 +135,8 @@ def _print(result: "ExportResult") -> None:
             f"{one.drift.agreement:.2%}",
             f"{one.drift.mean_cosine:.4f}",
             f"{one.bytes / 1e6:.2f}",
-            f"{one.timing.median_ms:.2f}",
-            f"{one.timing.speedup:.2f}x",
+            f"{one.timing.median_ms:.2f}" if one.timed else "-",
+            f"{one.timing.speedup:.2f}x" if one.timed else "-",
             f"{one.fusion.int8_convolutions}/{one.fusion.int8_convolutions + len(one.fusion.float_convolutions)}",
             "default" if one.name == report.gate.default_variant else "",
         )

@@ -12,12 +12,19 @@ import pytest
 import torch
 
 from sightline.edge_app.cli import run
-from sightline.export.evaluate import Rate
+from sightline.export import variants
+from sightline.export.evaluate import Rate, run_variants
 from sightline.export.gate import Limits
+from sightline.export.onnx_graph import export_onnx
 from sightline.export.pipeline import ExportOptions, ExportResult, export_bundle
+from sightline.export.quantize import QuantizationOptions, Quantizer
+from sightline.export.quantize_writer import WeightFormat
+from sightline.export.targets import Target
+from sightline.export.variants import Rescuer, build_float, build_variant
 from sightline.runtime import Bundle, Recognizer, read_image
 from sightline.runtime.errors import BundleError, InputError
 from sightline.runtime.golden import check_golden
+from sightline.runtime.reporter import QuietReporter
 from sightline.runtime.session import open_session
 from tests.export.nets import LABELS, SPEC, draw_folder, trained_source
 
@@ -125,6 +132,55 @@ def test_a_failed_gate_writes_the_bundle_with_fp32_as_default(source, tmp_path):
     assert "Gate failed: devices run fp32" in (tmp_path / "kiosk.bundle" / "report.html").read_text()
 
 
+def test_costly_layers_are_left_in_float_until_the_accuracy_is_kept(source, monkeypatch):
+    monkeypatch.setattr(variants, "_RESCUES", (16, 64))
+    fp32 = build_float(export_onnx(source.model, SPEC))
+    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",)))
+    target = Target("coarse", "int8", "int8", WeightFormat(3), timed=True)
+    built = build_variant(target, quantizer)
+    rescuer = Rescuer(quantizer, fp32, source, 6.5, QuietReporter())
+    truth = np.array([LABELS.index(image.label) for image in source.evaluation])
+
+    def drop(one):
+        outputs = run_variants({"fp32": fp32.session, "one": one.session}, source.evaluation, SPEC)
+        return 100 * float(np.mean(outputs["fp32"].answers == truth) - np.mean(outputs["one"].answers == truth))
+
+    assert drop(built) > 6.5
+    rescued = rescuer.rescue(target, built)
+    assert rescued.quantized is not None and drop(rescued) <= 6.5
+    kept = rescued.quantized.kept_float
+    assert kept and set(kept) == {layer.node for layer in rescuer.ranking[: len(kept)]}
+    float_convolutions = rescued.quantized.fusion.float_convolutions
+    assert 0 < len(float_convolutions) <= len(kept)
+
+
+def test_a_variant_that_no_rescue_helps_is_given_back(source, monkeypatch):
+    monkeypatch.setattr(variants, "_RESCUES", (1,))
+    fp32 = build_float(export_onnx(source.model, SPEC))
+    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",), correct_bias=False))
+    target = Target("coarse", "int8", "int8", WeightFormat(1), timed=True)
+    built = build_variant(target, quantizer)
+    assert Rescuer(quantizer, fp32, source, 0.0, QuietReporter()).rescue(target, built) is built
+
+
+def test_several_targets_and_the_ranking_are_shipped(source, tmp_path):
+    options = ExportOptions(Limits(max_drop=20), targets=("x86-vnni", "portable", "arm64"), rank_layers=True)
+    result = export_bundle(source, tmp_path / "kiosk.bundle", options)
+    shipped = {one.name: one for one in result.manifest.variants}
+    assert list(shipped) == ["fp32", "int8", "int8-vnni", "int8-arm64"]
+    assert [one.target for one in shipped.values()] == ["any", "portable", "x86-vnni", "arm64"]
+    assert result.report.sensitivity[0].error >= result.report.sensitivity[-1].error
+    page = (tmp_path / "kiosk.bundle" / "report.html").read_text()
+    assert "Which layer costs how much" in page and "int8-arm64" in page
+    assert shipped["int8-arm64"].latency_ms is None
+    Recognizer(Bundle.load(tmp_path / "kiosk.bundle"), "cpu", "int8-vnni", 1)
+
+
+def test_unknown_target_is_named(source, tmp_path):
+    with pytest.raises(InputError, match="unknown target 'tpu': choose one of portable, x86-vnni, arm64"):
+        export_bundle(source, tmp_path / "kiosk.bundle", ExportOptions(targets=("tpu",)))
+
+
 def test_a_calibration_photo_among_the_evaluation_leaves_no_bundle(source, tmp_path):
     from sightline.export.calibration import choose_calibration
 
@@ -188,11 +244,11 @@ def test_ready_weights_become_a_bundle_without_training(ready, tmp_path):
     assert sightline("verify", out).returncode == 0
 
 
-def test_a_failed_gate_ends_with_one_and_a_sentence_of_figures(ready, tmp_path):
+def test_a_failed_gate_ends_with_one_and_a_sentence_of_figures(ready, tmp_path, capsys):
     out = tmp_path / "kiosk.bundle"
-    done = sightline("export", *words(ready), "--max-drop", -100, "--out", out)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert re.search(r"sightline: the gate failed, so fp32 is the default of .* points of top-1", done.stderr)
+    assert run(["export", *map(str, words(ready)), "--max-drop", "-100", "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"sightline: the gate failed, so fp32 is the default of .* points of top-1", said)
     assert Bundle.load(out).manifest.default_variant == "fp32"
 
 

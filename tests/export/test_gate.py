@@ -11,7 +11,7 @@ import pytest
 
 from sightline.export.calibration import choose_calibration, in_turn, split_for_calibration
 from sightline.export.decision import choose_threshold, fit_decision, fit_temperature
-from sightline.export.evaluate import Drift, Outputs, drift, nearest, rate, top_k
+from sightline.export.evaluate import Drift, Outputs, drift, nearest, rate, recall_at_1, top_k
 from sightline.export.figures import confusions, reliability
 from sightline.export.gate import Candidate, Limits, judge
 from sightline.export.writer import check_place, file_entries, write_bundle
@@ -98,6 +98,13 @@ def test_nearest_same_and_other_label_is_brute_force():
     assert np.isneginf(nearest(queries, np.full(300, 9), gallery, theirs)[0]).all()
 
 
+def test_recall_leaves_out_labels_that_the_gallery_lacks():
+    gallery = unit(np.eye(4))
+    queries = unit(np.eye(4)[[0, 1, 2, 3]] + 0.1)
+    found = recall_at_1(queries, np.array([0, 1, 9, 0]), gallery, np.array([0, 1, 2, 3]))
+    assert (found.value, found.images) == (pytest.approx(2 / 3), 3)
+
+
 def test_confusions_and_reliability():
     answers = outputs([[3, 0, 0]] * 4 + [[0, 3, 0]] * 2)
     truth = np.array([0, 0, 1, 1, 1, 2])
@@ -124,21 +131,33 @@ def candidate(name: str, right: int, images: int, speedup: float, size: int = 4_
         (805, 1.8, Limits(0.5), True, "int8", "1.80 times as fast"),
         (804, 1.8, Limits(0.5), False, "fp32", "loses 0.60 points"),
         (820, 1.8, Limits(0.5), True, "int8", "gains 1.00 points"),
-        (810, 0.8, Limits(0.5), True, "fp32", "not faster on the exporting machine (0.80 times as fast)"),
+        (810, 0.8, Limits(0.5), True, "fp32", "fp32 is the default, because nothing is faster"),
         (810, 1.8, Limits(0.5, min_speedup=2.0), False, "fp32", "less than the 2 asked by --min-speedup"),
         (810, 1.8, Limits(0.5, max_bytes=3_000_000), False, "fp32", "4,000,000 bytes, more than the 3,000,000"),
         (810, 1.8, Limits(-0.1), False, "fp32", "more than the -0.1 points allowed"),
     ],
 )
 def test_gate(right, speedup, limits, passed, default, words):
-    result = judge(candidate("fp32", 810, 1000, 1.0, 9_000_000), candidate("int8", right, 1000, speedup), limits)
+    result = judge(candidate("fp32", 810, 1000, 1.0, 9_000_000), [candidate("int8", right, 1000, speedup)], limits)
     assert (result.passed, result.default_variant, result.images) == (passed, default, 1000)
     assert words in " ".join(result.reasons)
     assert result.drop == pytest.approx((810 - right) / 10)
 
 
+def test_gate_takes_the_first_that_is_fit_and_never_one_that_was_not_timed():
+    reference = candidate("fp32", 810, 1000, 1.0)
+    slow, fast = candidate("int8", 810, 1000, 0.9), candidate("int8-vnni", 810, 1000, 1.5)
+    elsewhere = replace(candidate("int8-arm64", 810, 1000, 3.0), timed=False)
+    assert judge(reference, [elsewhere, slow, fast], Limits()).default_variant == "int8-vnni"
+    assert judge(reference, [elsewhere], Limits(min_speedup=4)).default_variant == "fp32"
+    assert judge(reference, [elsewhere], Limits(min_speedup=4)).passed
+    lossy = candidate("int8", 700, 1000, 2.0)
+    both = judge(reference, [lossy, fast], Limits())
+    assert not both.passed and both.default_variant == "int8-vnni" and both.drop == pytest.approx(11)
+
+
 def test_gate_says_when_one_photo_is_more_than_the_limit():
-    result = judge(candidate("fp32", 20, 40, 1.0), candidate("int8", 19, 40, 2.0), Limits(0.5))
+    result = judge(candidate("fp32", 20, 40, 1.0), [candidate("int8", 19, 40, 2.0)], Limits(0.5))
     assert not result.passed and "one photo is 2.50 points, so give more evaluation photos" in result.reasons[0]
 
 

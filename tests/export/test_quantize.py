@@ -10,12 +10,14 @@ from sightline.export.calibration import choose_calibration
 from sightline.export.fusion import check_fusion, inspect_fusion
 from sightline.export.onnx_graph import serialize
 from sightline.export.onnx_probe import Probe
-from sightline.export.onnx_view import GraphView
+from sightline.export.onnx_view import GraphView, copy_model, set_constants
 from sightline.export.quantize import QuantizationOptions, quantize
+from sightline.export.quantize_choose import choose_ranges
 from sightline.export.quantize_input import fold_normalization
 from sightline.export.quantize_plan import make_plan
-from sightline.export.quantize_ranges import Range, observe
+from sightline.export.quantize_ranges import METHODS, Observation, Range, find_ranges, observe
 from sightline.export.quantize_repair import correct_bias
+from sightline.export.quantize_sensitivity import rank_layers, ranked_nodes
 from sightline.export.quantize_writer import WeightFormat, quantize_weight, write_qdq
 from sightline.runtime.errors import BundleError, InputError
 from sightline.runtime.session import open_session
@@ -28,6 +30,10 @@ BIAS = RANDOM.normal(0, 0.5, 8).astype(np.float32)
 
 def batches(count: int = 4, size: int = 2, seed: int = 1):
     return lambda: (images(size, seed + number) for number in range(count))
+
+
+def ranges_of(model, tensors, method: str = "minmax") -> dict[str, Range]:
+    return find_ranges(observe(model, batches(), tensors), method)
 
 
 # --- the pixels as quantized input -------------------------------------------------------------------------
@@ -98,18 +104,17 @@ def test_minmax_is_the_extreme_over_all_batches():
     model = conv_graph(WEIGHT, BIAS)
     x = np.concatenate(list(batches()()))
     value = Probe(model, ["conv"]).run(x)["conv"]
-    found = observe(model, batches(), ["conv", "relu"])
+    found = ranges_of(model, ["conv", "relu"])
     assert (found["conv"].low, found["conv"].high) == pytest.approx((value.min(), value.max()))
     assert found["relu"].low == 0.0
 
 
-def test_mse_beats_minmax_and_percentile_leaves_outliers_out():
+def test_mse_has_no_more_error_than_minmax():
     weight = WEIGHT.copy()
     weight[0] *= 40  # one channel far louder than the rest
     model = conv_graph(weight, BIAS)
     value = Probe(model, ["relu"]).run(np.concatenate(list(batches()())))["relu"]
-    found = {method: observe(model, batches(), ["relu"], method)["relu"] for method in ("minmax", "percentile", "mse")}
-    assert found["percentile"].high < found["minmax"].high
+    found = {method: ranges_of(model, ["relu"], method)["relu"] for method in METHODS}
     errors = {method: _rounding_error(value, one) for method, one in found.items()}
     assert errors["mse"] <= errors["minmax"] * 1.001
 
@@ -119,10 +124,60 @@ def _rounding_error(value, to):
     return float(np.mean(((steps - to.zero_point) * to.scale - value) ** 2))
 
 
-@pytest.mark.parametrize(("method", "words"), [("best", "choose one of minmax")])
+@pytest.mark.parametrize(("method", "words"), [("best", "choose one of mse")])
 def test_unknown_method_is_named(method, words):
     with pytest.raises(InputError, match=words):
-        observe(conv_graph(WEIGHT, BIAS), batches(), ["conv"], method)
+        ranges_of(conv_graph(WEIGHT, BIAS), ["conv"], method)
+
+
+def test_all_but_minmax_drop_a_far_outlier():
+    counts = np.zeros(2048, np.int64)
+    counts[:200] = 10_000
+    counts[-1] = 1
+    seen = Observation(Range(0.0, 100.0), counts)
+    for method in ("mse", "entropy", "percentile"):
+        assert find_ranges({"x": seen}, method)["x"].high < 100.0
+    assert find_ranges({"x": seen}, "minmax")["x"].high == 100.0
+
+
+def test_what_a_reader_does_not_hear_gets_no_steps():
+    model = fold_normalization(small_graph("mobilenet_v3_small"))
+    plan = make_plan(model)
+    view = GraphView(model)
+    heard = {name for name in plan.rounded if {one.op_type for one in view.consumers[name]} == {"HardSwish"}}
+    assert len(heard) >= 18 and all(plan.audible[name] == (-3.0, np.inf) for name in heard)
+    name = sorted(heard)[0]
+    louder = copy_model(model)
+    bias = view.producer[name].input[2]
+    set_constants(louder, {bias: GraphView(model).constant(bias) - 50})
+    found = find_ranges(observe(louder, batches(), [name], plan.audible), "minmax")
+    assert found[name].low == -3.0
+    sigmoids = {name for name in plan.rounded if {one.op_type for one in view.consumers[name]} == {"HardSigmoid"}}
+    assert sigmoids and all(plan.audible[name] == pytest.approx((-3.0, 3.0)) for name in sigmoids)
+
+
+def test_the_best_method_is_chosen_on_photos_it_did_not_see():
+    model = fold_normalization(small_graph())
+    plan = make_plan(model)
+    seen = observe(model, batches(), plan.rounded)
+    choice = choose_ranges(model, plan, seen, WeightFormat(), list(batches(2, seed=50)()))
+    assert {trial.method for trial in choice.trials} == set(METHODS)
+    assert [trial.error for trial in choice.trials] == sorted(trial.error for trial in choice.trials)
+    assert choice.ranges == find_ranges(seen, choice.trials[0].method)
+
+
+def test_the_layer_that_is_hurt_is_ranked_first():
+    model = copy_model(fold_normalization(small_graph()))
+    plan = make_plan(model)
+    node = plan.weighted(model)[7]
+    weight = GraphView(model).constant(node.input[1]).copy()
+    weight[:, 0] *= 300  # one input channel so loud that the others vanish in its steps
+    set_constants(model, {node.input[1]: weight})
+    ranges = find_ranges(observe(model, batches(), plan.rounded), "minmax")
+    ranking = rank_layers(model, plan, ranges, WeightFormat(), list(batches(2)()))
+    assert len(ranking) == len(ranked_nodes(model, plan)) and ranking[0].error > 0
+    assert next(one.layer for one in ranking if one.node == node.name) == "trunk.layer2.0.downsample.0"
+    assert node.name in {one.node for one in ranking[:3]}
 
 
 def test_no_image_and_values_that_are_not_finite_are_refused():
@@ -141,7 +196,7 @@ def test_no_image_and_values_that_are_not_finite_are_refused():
 def test_written_convolution_is_integer_arithmetic(steps):
     folded = fold_normalization(conv_graph(WEIGHT, BIAS))
     plan = make_plan(folded)
-    ranges = observe(folded, batches(), plan.rounded)
+    ranges = ranges_of(folded, plan.rounded)
     written = write_qdq(folded, plan, ranges, WeightFormat(steps))
     x = images(2, seed=9)
     came = Probe(written, ["relu.q"]).run(x)["relu.q"]
@@ -181,7 +236,7 @@ def test_bias_of_a_channel_without_weight_fits_32_bits():
     weight[3] *= 1e-12
     folded = fold_normalization(conv_graph(weight, BIAS + 1))
     plan = make_plan(folded)
-    ranges = observe(folded, batches(), plan.rounded)
+    ranges = ranges_of(folded, plan.rounded)
     written = write_qdq(folded, plan, ranges)
     x = images(2, seed=3)
     step = float(ranges["relu"].scale)
@@ -221,7 +276,7 @@ def test_a_convolution_kept_in_float_stays_float_and_one_left_is_found(position)
     model = fold_normalization(small_graph())
     name = [node.name for node in model.graph.node if node.op_type == "Conv"][position]
     plan = make_plan(model, [name])
-    written = write_qdq(model, plan, observe(model, batches(), plan.rounded))
+    written = write_qdq(model, plan, ranges_of(model, plan.rounded))
     fusion = inspect_fusion(serialize(written))
     assert fusion.int8_convolutions == 19 and len(fusion.float_convolutions) == 1
     check_fusion(fusion, 19, fusion.int8_products, float_convolutions=1)
@@ -236,7 +291,7 @@ def test_bias_correction_removes_the_mean_shift(name):
     model = fold_normalization(small_graph(name))
     plan = make_plan(model)
     weights = WeightFormat(8)  # so coarse that the shift is large
-    ranges = observe(model, batches(), plan.rounded)
+    ranges = ranges_of(model, plan.rounded)
     chosen = list(batches(8)())
     before = write_qdq(model, plan, ranges, weights)
     after = write_qdq(correct_bias(model, plan, ranges, weights, chosen), plan, ranges, weights)
@@ -255,9 +310,9 @@ def test_options_choose_method_and_repair(tmp_path):
     made = {
         options: serialize(quantize(small_graph(), calibration, SPEC, options).model)
         for options in (
-            QuantizationOptions("minmax", correct_bias=False),
-            QuantizationOptions("minmax"),
-            QuantizationOptions("mse"),
+            QuantizationOptions(("minmax",), correct_bias=False),
+            QuantizationOptions(("minmax",)),
+            QuantizationOptions(("mse",)),
         )
     }
     assert len(set(made.values())) == 3

@@ -1,0 +1,194 @@
+"""Builds the variants of a bundle and measures them side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from sightline.runtime.dataset import LabelledImage
+from sightline.runtime.preprocess import Image
+from sightline.runtime.reporter import Reporter
+from sightline.runtime.session import Session, open_session
+
+from .calibration import in_turn
+from .data import class_indices
+from .evaluate import Outputs, drift, rate, recall_at_1, run_variants, top_k
+from .figures import VariantFigures
+from .fusion import inspect_fusion
+from .latency import measure_latency
+from .onnx_graph import serialize
+from .parity import check_batches
+from .quantize import QuantizedModel, Quantizer
+from .quantize_sensitivity import LayerSensitivity
+from .source import ExportSource
+from .targets import Target
+
+# How many of the costliest layers are tried in float, one number after the other.
+_RESCUES = (1, 2, 4, 8)
+# Beyond this the thresholds no longer move and embedding the training photos would take minutes.
+_GALLERY_IMAGES = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """One variant of the model.
+
+    Attributes:
+        name: How it is asked for.
+        precision: "fp32", "fp16" or "int8".
+        target: The machines it is for; "any" for fp32.
+        model: The graph, without notes.
+        session: The graph opened on this machine's CPU.
+        quantized: How int8 was made; None for float.
+        timed: Whether a latency measured here says anything of the machines it is for.
+    """
+
+    name: str
+    precision: str
+    target: str
+    model: ModelProto
+    session: Session
+    quantized: QuantizedModel | None = None
+    timed: bool = True
+
+    @property
+    def file(self) -> str:
+        """Its file in the bundle."""
+        return f"model.{self.name}.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What all variants answered.
+
+    Attributes:
+        evaluation: Outputs on the evaluation photos by the variant's name.
+        gallery: Outputs on the gallery photos by the variant's name.
+        truth: Classes of the evaluation photos.
+        gallery_truth: Classes of the gallery photos.
+        figures: The variants measured.
+    """
+
+    evaluation: dict[str, Outputs]
+    gallery: dict[str, Outputs]
+    truth: NDArray[np.int64]
+    gallery_truth: NDArray[np.int64]
+    figures: tuple[VariantFigures, ...]
+
+
+def build_float(model: ModelProto) -> Built:
+    """Open the float graph."""
+    return Built("fp32", "fp32", "any", model, open_session(serialize(model), "cpu"))
+
+
+def build_variant(target: Target, quantizer: Quantizer, keep_float: Sequence[str] = ()) -> Built:
+    """Make the variant for one target.
+
+    Raises:
+        BundleError: A node that was meant to run in int8 does not in this ONNX Runtime.
+    """
+    quantized = quantizer.make(target.weights, keep_float)
+    session = open_session(serialize(quantized.model), "cpu")
+    return Built(target.variant, target.precision, target.name, quantized.model, session, quantized, target.timed)
+
+
+class Rescuer:
+    """Leaves the costliest layers in float until a variant keeps its accuracy.
+
+    Attributes:
+        ranking: The layers by their cost, once it was needed.
+    """
+
+    def __init__(
+        self, quantizer: Quantizer, fp32: Built, source: ExportSource, max_drop: float, reporter: Reporter
+    ) -> None:
+        self.ranking: tuple[LayerSensitivity, ...] = ()
+        self._quantizer = quantizer
+        self._fp32 = fp32
+        self._source = source
+        self._max_drop = max_drop
+        self._reporter = reporter
+        self._truth = np.asarray(class_indices(source.evaluation, source.labels), np.int64)
+        self._reference: float | None = None
+
+    def rescue(self, target: Target, built: Built) -> Built:
+        """Give the first form of the variant that keeps its accuracy, or the one built where none does."""
+        # Float layers can at best give fp32's answers, so a gain that is asked for cannot be reached by them.
+        if self._max_drop < 0 or self._drop(built) <= self._max_drop:
+            return built
+        self.ranking = self.ranking or self._quantizer.rank(target.weights)
+        for count in _RESCUES:
+            kept = [layer.node for layer in self.ranking[:count]]
+            candidate = build_variant(target, self._quantizer, kept)
+            drop = self._drop(candidate)
+            self._reporter.say(f"{built.name} with {count} layers in float loses {drop:.2f} points")
+            if drop <= self._max_drop:
+                return candidate
+        return built
+
+    def _drop(self, built: Built) -> float:
+        if self._reference is None:
+            self._reference = self._top1(self._fp32)
+        return 100 * (self._reference - self._top1(built))
+
+    def _top1(self, built: Built) -> float:
+        outputs = run_variants(
+            {built.name: built.session},
+            self._source.evaluation,
+            self._source.spec,
+            self._reporter,
+            f"judging {built.name}",
+        )
+        return rate(top_k(outputs[built.name].logits, self._truth, 1)).value
+
+
+def measure(
+    variants: Sequence[Built], source: ExportSource, photos: Image, threads: int, reporter: Reporter
+) -> Measured:
+    """Run every variant over the same photos and time them in turns.
+
+    Args:
+        variants: fp32 first.
+        source: The photos and labels.
+        photos: A few prepared evaluation photos.
+        threads: Threads of the latency run.
+        reporter: Where progress goes.
+    """
+    sessions = {one.name: one.session for one in variants}
+    batches = {one.name: check_batches(one.session, photos, one.precision) for one in variants}
+    gallery_images = in_turn(source.gallery)[:_GALLERY_IMAGES]
+    evaluation = run_variants(sessions, source.evaluation, source.spec, reporter)
+    gallery = run_variants(sessions, gallery_images, source.spec, reporter, "embedding the gallery")
+    truth, gallery_truth = _classes(source.evaluation, source), _classes(gallery_images, source)
+    reporter.say("measuring latency")
+    timed = {one.name: open_session(serialize(one.model), "cpu", threads) for one in variants}
+    timings = measure_latency(timed, photos, variants[0].name)
+    reference = variants[0].name
+
+    def figures(one: Built) -> VariantFigures:
+        mine = evaluation[one.name]
+        return VariantFigures(
+            name=one.name,
+            precision=one.precision,
+            target=one.target,
+            bytes=len(serialize(one.model)),
+            top1=rate(top_k(mine.logits, truth, 1)),
+            top5=rate(top_k(mine.logits, truth, 5)),
+            drift=drift(evaluation[reference], mine, truth),
+            timing=timings[one.name],
+            batches=batches[one.name],
+            fusion=one.quantized.fusion if one.quantized else inspect_fusion(serialize(one.model)),
+            recall1=recall_at_1(mine.embeddings, truth, gallery[one.name].embeddings, gallery_truth),
+            cross_recall1=recall_at_1(mine.embeddings, truth, gallery[reference].embeddings, gallery_truth),
+            timed=one.timed,
+            trials=one.quantized.choice.trials if one.quantized else (),
+            kept_float=one.quantized.kept_float if one.quantized else (),
+        )
+
+    return Measured(evaluation, gallery, truth, gallery_truth, tuple(figures(one) for one in variants))
+
+
+def _classes(images: Sequence[LabelledImage], source: ExportSource) -> NDArray[np.int64]:
+    return np.asarray(class_indices(images, source.labels), np.int64)
