@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ROOMS := runtime export models edge_app
 DEMO ?= .demo
 
-.PHONY: demo test test-slow lint format types device bench clean
+.PHONY: demo test test-slow lint format types docs device clean
 
 demo: $(VENV)/.installed  ## the whole path on data that it draws, about two minutes
 	$(BIN)/sightline demo --out $(DEMO)
@@ -29,6 +29,9 @@ types: $(VENV)/.installed
 	@mkdir -p .types/sightline
 	@for room in $(ROOMS); do ln -sfn ../../$$room .types/sightline/$$room; done
 	$(BIN)/mypy $(foreach room,$(ROOMS),-p sightline.$(room))
+
+docs: $(VENV)/.installed  ## the command reference, from --help
+	$(BIN)/python -m sightline.edge_app.reference > docs/commands.md
 
 # The device's install, beside the workstation's: no torch, and the demo's bundle answers from it.
 device: $(VENV)-device/.installed

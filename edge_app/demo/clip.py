@@ -75,13 +75,11 @@ class Stop:
         item: What stands there; None for an empty place.
         seconds: How long the camera lingers.
         mirrored: Whether the item looks the other way.
-        specimen: Which specimen: the same number is the same thing seen again.
     """
 
     item: Item | None
     seconds: float = 1.4
     mirrored: bool = False
-    specimen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +103,9 @@ def shop_tour() -> tuple[tuple[Stop, ...], ...]:
     """Give the bays of the shelf: known items, the novel one to be taught, then it again among the others."""
     known = {item.name: item for item in KNOWN}
     return (
-        (Stop(known["mug"]), Stop(known["banana"]), Stop(None, 1.0)),
+        (Stop(known["mug"]), Stop(known["teapot"]), Stop(None, 1.0)),
         (Stop(known["sneaker"]), Stop(NOVEL, 4.0)),
-        (Stop(known["tin can"]), Stop(known["carrot"])),
+        (Stop(known["tin can"]), Stop(known["aubergine"])),
         (Stop(NOVEL, 2.0, mirrored=True), Stop(known["apple"])),
         (Stop(known["book"]), Stop(STRANGER, 2.0), Stop(None, 1.0)),
         (Stop(NOVEL, 2.0), Stop(known["bottle"]), Stop(known["cereal box"])),
@@ -171,7 +169,7 @@ def _bay(
         if stop.item is None:
             continue
         canvas = Canvas(round(height), light)
-        stop.item.draw(canvas, np.random.default_rng([stop.specimen, *stop.item.name.encode()]))
+        stop.item.paint(canvas)
         roll = float(rng.normal(0, stop.item.roll / 3))
         put(scene, canvas, Pose(x, _GROUND, height, roll, rng.normal(0, 0.02, (4, 2)), stop.mirrored))
     return _finish(scene, rng), centres, extents

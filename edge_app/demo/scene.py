@@ -24,6 +24,7 @@ class Item:
     Attributes:
         name: Its label.
         draw: Draws one specimen on a canvas.
+        design: Which of the many looks that `draw` gives: a shop sells one product, not its whole kind.
         mirror: Whether it may be shown mirrored (nothing is written on it).
         roll: How far it may be turned in the picture's plane, degrees.
     """
@@ -32,6 +33,11 @@ class Item:
     draw: Draw
     mirror: bool = True
     roll: float = 10.0
+    design: int = 0
+
+    def paint(self, canvas: Canvas) -> None:
+        """Draw the product, the same colours and print every time, in the canvas's light."""
+        self.draw(canvas, np.random.default_rng([self.design, *self.name.encode()]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,7 @@ def photograph(item: Item | None, rng: np.random.Generator, size: int = 160) -> 
     if item is not None:
         height = size * rng.uniform(0.58, 0.98)
         canvas = Canvas(max(48, round(height)), random_light(rng))
-        item.draw(canvas, rng)
+        item.paint(canvas)
         centred = (ground + (size * 0.5 + height * 0.44)) / 2
         put(scene, canvas, random_pose(item, rng, size * rng.normal(0.5, 0.045), centred, height))
     return _exposed(scene, rng)

@@ -1,7 +1,9 @@
 """The shop: its articles, and a folder of labelled photos of them.
 
-Fifteen articles are known to the classifier. Two are held back: `NOVEL` is taught from the clip, `STRANGER` never
-is and has to stay unknown to the end.
+Ten products are known to the classifier. Two are held back: `NOVEL` is taught from the clip, `STRANGER` never
+is and has to stay unknown to the end. Nothing known is yellow, orange or leafy as those two are: a network that has
+seen 400 photos for a minute knows little more than colours and outlines, and takes a duck for a banana and a cactus
+in its pot for carrots.
 """
 
 from collections.abc import Sequence
@@ -11,30 +13,25 @@ import cv2
 import numpy as np
 
 from .cartons import book, cereal_box
-from .produce import apple, aubergine, banana, cactus, carrot, lemon, pear
+from .produce import apple, aubergine, cactus
 from .scene import Item, Photo, photograph
 from .toys import alarm_clock, rubber_duck, sneaker
-from .vessels import bottle, jam_jar, mug, teapot, tin_can
+from .vessels import bottle, mug, teapot, tin_can
 
 KNOWN: tuple[Item, ...] = (
-    Item("alarm clock", alarm_clock, mirror=False),
-    Item("apple", apple, roll=20),
-    Item("aubergine", aubergine, roll=25),
-    Item("banana", banana, roll=25),
-    Item("book", book, mirror=False),
-    Item("bottle", bottle, mirror=False),
-    Item("carrot", carrot, roll=30),
-    Item("cereal box", cereal_box, mirror=False),
-    Item("jam jar", jam_jar, mirror=False),
-    Item("lemon", lemon, roll=15),
-    Item("mug", mug, mirror=False),
-    Item("pear", pear, roll=15),
-    Item("sneaker", sneaker, roll=14),
-    Item("teapot", teapot, roll=8),
-    Item("tin can", tin_can, mirror=False),
+    Item("alarm clock", alarm_clock, mirror=False, design=6),
+    Item("apple", apple, roll=20, design=1),
+    Item("aubergine", aubergine, roll=25, design=1),
+    Item("book", book, mirror=False, design=2),
+    Item("bottle", bottle, mirror=False, design=6),
+    Item("cereal box", cereal_box, mirror=False, design=2),
+    Item("mug", mug, mirror=False, design=0),
+    Item("sneaker", sneaker, roll=14, design=6),
+    Item("teapot", teapot, roll=8, design=1),
+    Item("tin can", tin_can, mirror=False, design=0),
 )
-NOVEL = Item("rubber duck", rubber_duck, roll=10)
-STRANGER = Item("cactus", cactus, roll=8)
+NOVEL = Item("cactus", cactus, roll=8, design=1)
+STRANGER = Item("rubber duck", rubber_duck, roll=10, design=1)
 ITEMS: tuple[Item, ...] = (*KNOWN, NOVEL, STRANGER)
 
 
