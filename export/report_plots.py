@@ -64,7 +64,7 @@ def threshold_plot(
     """Draw how scores of known and of unknown items lie about the threshold."""
     edges = np.linspace(low, 1, 26)
     shares = [np.histogram(np.clip(scores, low, 1), edges)[0] / max(1, len(scores)) for scores in (known, unknown)]
-    axes = Axes((low, 1), (0, _round_up(float(max(share.max() for share in shares)))), x_label, "share")
+    axes = Axes((low, 1), (0, min(1.0, _round_up(float(max(share.max() for share in shares))))), x_label, "share")
     areas = "".join(_area(axes, edges, share, kind) for share, kind in zip(shares, ("area-a", "area-b"), strict=True))
     x, top = axes.at(min(max(cut, low), 1), axes.y[1])
     bottom = axes.at(low, 0)[1]
@@ -79,18 +79,15 @@ def threshold_plot(
 def curve_plot(
     epochs: Sequence[int], curves: Sequence[tuple[str, Sequence[float]]], y_label: str, percent: bool
 ) -> str:
-    """Draw values epoch by epoch, at most two curves, each named at its end."""
+    """Draw values epoch by epoch, at most two curves; the page's key names them."""
     finite = [value for _, values in curves for value in values if np.isfinite(value)]
     low, high = (0.0, 1.0) if percent else (0.0, _round_up(max(finite, default=1.0)))
     axes = Axes((min(epochs), max(*epochs, min(epochs) + 1)), (low, high), "epoch", y_label)
     drawn = ""
-    for (name, values), kind in zip(curves, "ab", strict=False):
+    for (_, values), kind in zip(curves, "ab", strict=False):
         places = [axes.at(number, value) for number, value in zip(epochs, values, strict=True) if np.isfinite(value)]
         drawn += _polyline(places, f"line {kind}")
         drawn += "".join(f'<circle class="fill-{kind}" cx="{x}" cy="{y}" r="2.5"/>' for x, y in places)
-        if places:
-            x, y = places[-1]
-            drawn += f'<text class="text-{kind}" x="{x - 4}" y="{y - 8}" text-anchor="end">{escape(name)}</text>'
     return _svg(f"{y_label} by epoch", axes, drawn, _percent if percent else _plain, whole_x=True)
 
 
