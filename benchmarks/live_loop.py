@@ -97,6 +97,7 @@ def unplug(cycles: int) -> None:
             frames += frame is not None
             if reader.status.attempts >= (len(marks) + 1) * cycles // 10:
                 marks.append(footprint())
+                print(f"  {reader.status.attempts} losses", file=sys.stderr)
         recovered = recovery(reader)
         reader.close()
     print(f"{cycles} losses of seven kinds: {frames} frames answered between them")

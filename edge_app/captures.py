@@ -50,6 +50,9 @@ class Capture(Protocol):
     def read(self) -> Image:
         """Give the next frame, uint8, shape (height, width, 3), BGR; may block as long as the driver does."""
 
+    def interrupt(self) -> None:
+        """End a `read` that waits, where the source can; may be called from another thread."""
+
     def close(self) -> None:
         """Release the device, file or connection."""
 
@@ -103,6 +106,9 @@ class VideoCapture:
             raise EndOfStream
         raise SourceError(f"source '{self._name}' gives no more frames: unplugged, closed or out of reach")
 
+    def interrupt(self) -> None:
+        """OpenCV's captures are not safe to touch from another thread: nothing is done."""
+
     def close(self) -> None:
         """Release what OpenCV holds."""
         self._capture.release()
@@ -129,6 +135,9 @@ class Pictures:
             return read_image(file)
         except InputError as error:
             raise DamagedFrame(str(error)) from error
+
+    def interrupt(self) -> None:
+        """It never waits for long."""
 
     def close(self) -> None:
         """Nothing is held."""
@@ -172,6 +181,9 @@ class TestPattern:
         cv2.circle(frame, centre, height // 6, (255, 255, 255), -1, cv2.LINE_AA)
         self._count += 1
         return frame
+
+    def interrupt(self) -> None:
+        """It never waits for long."""
 
     def close(self) -> None:
         """Nothing is held."""

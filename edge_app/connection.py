@@ -129,14 +129,17 @@ class ThreadConnection:
         self.frames = self.damaged = 0
         self.outcome: Exception | None = None
         self._source, self._number = source, first_number
+        self._capture: Capture | None = None
         self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sightline-reader", daemon=True)
         self._thread.start()
 
     def abandon(self) -> None:
-        """Ask the thread to stop after the call it is in."""
+        """Ask the thread to stop, after the call it is in where that cannot be ended."""
         self._abandoned.set()
         self.mailbox.close()
+        if self._capture is not None:
+            self._capture.interrupt()
 
     @property
     def alive(self) -> bool:
@@ -149,11 +152,12 @@ class ThreadConnection:
 
     def _run(self) -> None:
         try:
-            capture = self._source.open()
+            capture = self._capture = self._source.open()
             try:
                 self.fps = capture.fps
                 self._read_all(capture)
             finally:
+                self._capture = None
                 capture.close()
         except (EndOfStream, SightlineError) as error:
             self.outcome = error

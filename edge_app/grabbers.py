@@ -54,6 +54,9 @@ class PiCamera:
         except (RuntimeError, OSError) as error:
             raise SourceError(f"source '{self._name}' failed while reading: {error}") from error
 
+    def interrupt(self) -> None:
+        """picamera2 gives no way to end a wait."""
+
     def close(self) -> None:
         """Release the camera."""
         self._camera.close()

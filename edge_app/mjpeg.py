@@ -8,9 +8,12 @@ skipped. Proxies are not asked: a camera is a neighbour.
 
 import email.message
 import http.client
+import os
+import socket
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import IO, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
@@ -58,6 +61,11 @@ class MjpegCapture:
             return decode_image(newest, self._name)
         except InputError as error:
             raise DamagedFrame(f"source '{self._name}' sent a picture that cannot be decoded") from error
+
+    def interrupt(self) -> None:
+        """End a wait for the network at once."""
+        with suppress(OSError, ValueError), socket.socket(fileno=os.dup(self._response.fileno())) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection."""
@@ -159,6 +167,9 @@ class PolledPicture:
             return decode_image(data, self._name)
         except InputError as error:
             raise DamagedFrame(f"source '{self._name}' sent a picture that cannot be decoded") from error
+
+    def interrupt(self) -> None:
+        """A picture that is being fetched ends by its own time limit."""
 
     def close(self) -> None:
         """Nothing is held between pictures."""

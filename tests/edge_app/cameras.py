@@ -133,6 +133,9 @@ class Scripted:
         assert isinstance(step, np.ndarray)
         return step
 
+    def interrupt(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed = True
 

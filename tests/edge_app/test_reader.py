@@ -315,3 +315,12 @@ def test_close_ends_the_thread() -> None:
     connection.abandon()
     connection.join(2)
     assert not connection.alive
+
+
+def test_a_silent_http_camera_leaves_no_thread_behind() -> None:
+    with http_camera(silence) as camera:
+        connection = ThreadConnection(parse_source(camera.url()), 0)
+        assert connection.mailbox.take(5) is not None
+        connection.abandon()
+        connection.join(2)  # less than the five seconds of the read's own limit
+        assert not connection.alive
