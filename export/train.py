@@ -185,7 +185,8 @@ def _fine_tune(
     options = msgspec.json.encode(stage.options)
     with reporter.task("fine-tuning", 100) as task:
         task.advance(100 * tuner.progress)
-        while tuner.progress < 1.0:
+        # Evaluation takes time too: a budget may be spent between two epochs.
+        while pace.progress(tuner.step) < 1.0:
             history.append(_epoch(stage, tuner, best, pace, history[-1].epoch + 1, task))
             writer.write(Checkpoint(options, schedule, pace.spent(), history, tuner.state(), best.dump()))
             reporter.say(_describe(history[-1], tuner.progress))

@@ -137,5 +137,5 @@ class Recognizer:
         if gallery is not None and gallery.model_id != self.model_id:
             raise GalleryError(
                 f"the gallery holds embeddings of model {gallery.model_id}, this bundle makes {self.model_id}: "
-                f"build it anew with 'sightline gallery build --bundle {self.bundle.path}'"
+                f"run 'sightline gallery reembed GALLERY --bundle {self.bundle.path}'"
             )
