@@ -213,9 +213,14 @@ def test_garbage_between_pictures_is_passed_over() -> None:
 
     with http_camera(answer) as camera:
         capture = parse_source(camera.url()).open()
-        with pytest.raises(DamagedFrame):
-            capture.read()
-        assert capture.read().shape == (48, 64, 3)
+        # The two damaged pictures are reported one by one, or as one where both had come before the first read.
+        damaged, frame = 0, None
+        while frame is None:
+            try:
+                frame = capture.read()
+            except DamagedFrame:
+                damaged += 1
+        assert damaged in (1, 2) and frame.shape == (48, 64, 3)
         capture.close()
 
 

@@ -183,11 +183,20 @@ def test_temperature_stays_sane_where_every_answer_is_right():
 
 def test_threshold_keeps_the_false_accept_rate_where_it_can():
     random = np.random.default_rng(0)
-    known, unknown = random.normal(0.8, 0.05, 1000), random.normal(0.4, 0.05, 1000)
+    known, unknown = random.normal(0.6, 0.05, 1000), random.normal(0.5, 0.05, 1000)
     cut = choose_threshold(known.astype(np.float32), unknown.astype(np.float32))
     assert cut is not None and not cut.balanced
     assert cut.false_accept_rate == pytest.approx((unknown >= cut.value).mean(), abs=1e-3)
-    assert 0.04 <= cut.false_accept_rate <= 0.05 and cut.false_reject_rate == 0
+    assert 0.04 <= cut.false_accept_rate <= 0.05 and 0.05 < cut.false_reject_rate <= 0.2
+
+
+def test_threshold_is_raised_while_the_known_are_spared():
+    random = np.random.default_rng(0)
+    known, unknown = random.normal(0.8, 0.05, 1000), random.normal(0.4, 0.05, 1000)
+    cut = choose_threshold(known.astype(np.float32), unknown.astype(np.float32))
+    assert cut is not None and not cut.balanced
+    assert cut.value == pytest.approx(np.quantile(known, 0.05), abs=1e-3)
+    assert 0.04 <= cut.false_reject_rate <= 0.055 and cut.false_accept_rate == 0
 
 
 def test_threshold_is_balanced_where_the_aim_rejects_too_many():
