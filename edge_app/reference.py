@@ -12,6 +12,8 @@ Made from `--help` by `make docs`. Results go to stdout, talk and progress to st
 1: the input was wrong or a gate failed, in one sentence; 2: wrong usage; 130: stopped by Ctrl-C.
 """
 
+_HELP = ["-h", "--help"]
+
 
 def reference() -> str:
     """Give the whole reference as Markdown."""
@@ -25,7 +27,8 @@ def _sections(group: click.Group, path: str) -> Iterator[str]:
         if isinstance(command, click.Group):
             yield from _sections(command, f"{path} {name}")
         elif command is not None:
-            page = command.get_help(click.Context(command, info_name=f"{path} {name}", terminal_width=100))
+            own = click.Context(command, info_name=f"{path} {name}", terminal_width=100, help_option_names=_HELP)
+            page = command.get_help(own)
             yield f"## {path} {name}\n\n```\n{page}\n```\n"
 
 
