@@ -12,8 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file so that after any interruption the old or the new content is there, never a part.
+
+    Args:
+        path: Its place.
+        data: Its content.
+        mode: Who may read and write it.
 
     Raises:
         OSError: It could not be written; what stood there before still does.
@@ -25,7 +30,7 @@ def write_file(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -12,6 +12,12 @@ expected, what came and what to do next.
 """
 
 
+def first_line(error: BaseException) -> str:
+    """Give what an error of another library says, in its first line; its class where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 class SightlineError(Exception):
     """The base of every failure that this program explains in one sentence."""
 

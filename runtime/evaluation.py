@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .manifest import DecisionPolicy, Manifest
-from .recognition import Recognition
+from .manifest import Manifest
+from .recognition import Recognition, needed_similarity, weigh
 
 _RETRIEVAL_K = (1, 5)
 
@@ -136,13 +136,13 @@ def from_gallery(answers: Sequence[Recognition], labels: Sequence[str]) -> Retri
 
 
 def unknown_figures(
-    answers: Sequence[Recognition], labels: Sequence[str], known: set[str], policy: DecisionPolicy
+    answers: Sequence[Recognition], labels: Sequence[str], known: set[str], manifest: Manifest
 ) -> UnknownFigures:
     """Score the decisions: labels outside `known` ought to be unknown."""
     is_known = np.array([label in known for label in labels], bool)
     accepted = np.array([answer.decision.known for answer in answers], bool)
     right = np.array([answer.decision.label == label for answer, label in zip(answers, labels, strict=True)], bool)
-    score = np.array([_score(answer, policy) for answer in answers])
+    score = decision_scores(answers, manifest)
     return UnknownFigures(
         known_images=int(is_known.sum()),
         unknown_images=int((~is_known).sum()),
@@ -151,6 +151,11 @@ def unknown_figures(
         wrong_rate=_mean((accepted & ~right)[is_known]),
         auc=area_under_curve(score[is_known], score[~is_known]),
     )
+
+
+def decision_scores(answers: Sequence[Recognition], manifest: Manifest) -> NDArray[np.float64]:
+    """How far each answer is from unknown, float64 (answers,): from 1 on it counts as known."""
+    return np.array([_score(answer, manifest) for answer in answers], np.float64)
 
 
 def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float | None:
@@ -197,7 +202,7 @@ def evaluate_answers(
         top5=None if probabilities is None else top_k(probabilities, positions, 5),
         per_class=per_class([answers[row].top[0].label for row in rows], truth),
         retrieval=_retrieval(answers, labels, gallery_labels),
-        unknown=unknown_figures(answers, labels, set(index) | (gallery_labels or set()), manifest.decision),
+        unknown=unknown_figures(answers, labels, set(index) | (gallery_labels or set()), manifest),
         latency_ms=latency_figures(answers),
     )
 
@@ -216,10 +221,12 @@ def _class_figures(said: NDArray[np.bool_], true: NDArray[np.bool_]) -> ClassFig
     return ClassFigures(images, hits / claims if claims else 0.0, hits / images, 2 * hits / (claims + images))
 
 
-def _score(answer: Recognition, policy: DecisionPolicy) -> float:
+def _score(answer: Recognition, manifest: Manifest) -> float:
     # An answer is known when its score reaches one: each scale counts by its own threshold, as in `decide`.
-    similarity = answer.matches[0].similarity if answer.matches else 0.0
-    return max(answer.top[0].probability / policy.min_probability, similarity / policy.min_similarity)
+    policy = manifest.decision
+    best = max(one.probability for one in weigh(answer.top, answer.matches, policy)) / policy.min_probability
+    taught = (one for one in answer.matches if one.label not in manifest.labels)
+    return max(best, *(one.similarity / needed_similarity(one, policy) for one in taught), 0.0)
 
 
 def _mean(values: NDArray[np.bool_]) -> float | None:

@@ -70,20 +70,28 @@ class DecisionPolicy:
 
     Attributes:
         temperature: Divides the logits before the softmax.
-        min_probability: Below it the classifier's first answer is unknown.
-        min_similarity: Below it a gallery match says nothing, cosine.
+        unknown_logit: What "unknown" scores beside the divided logits: one more class in the softmax, which wins
+            where no label stands out. None leaves it out.
+        min_probability: Below it an answer is unknown.
+        min_similarity: Below it a gallery match of a label that the classifier lacks says nothing, cosine.
+        supporting_similarity: Above it a match of a label that the classifier has speaks for that label, cosine.
+        similarity_weight: What it then adds to the divided logit for each unit of cosine above it. 0 lets the
+            classifier decide alone on the labels that it has.
         target_false_accept_rate: What the thresholds aim at, 0 to 1.
-        false_accept_rate: Measured share of unknown items that the classifier would accept, or None.
-        false_reject_rate: Measured share of known items that it would reject, or None.
-        gallery_false_accept_rate: The same for `min_similarity`.
-        gallery_false_reject_rate: The same for `min_similarity`.
+        false_accept_rate: Measured share of unknown items that the classifier alone would accept, or None.
+        false_reject_rate: Measured share of items that it names rightly and yet would reject, or None.
+        gallery_false_accept_rate: The same for an item that only the gallery knows, by `min_similarity`.
+        gallery_false_reject_rate: The same for an item that only the gallery knows, by `min_similarity`.
         images: How many images were measured.
         method: How it was measured, in words.
     """
 
     temperature: float = 1.0
+    unknown_logit: float | None = None
     min_probability: float = 0.5
     min_similarity: float = 0.7
+    supporting_similarity: float = 1.0
+    similarity_weight: float = 0.0
     target_false_accept_rate: float = 0.05
     false_accept_rate: float | None = None
     false_reject_rate: float | None = None

@@ -1,7 +1,8 @@
 """The answer: what the model says of a frame, what the gallery says, and the decision that joins them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,15 @@ class Match:
         label: The entry's label.
         similarity: Cosine with the query, -1 to 1.
         metadata: What was stored with it.
+        threshold: The similarity from which it counts, where the gallery was calibrated; None leaves it to
+            the bundle's policy.
     """
 
     id: int
     label: str
     similarity: float
     metadata: dict[str, str]
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ class Recognition:
         decision: What is said to the user.
         top: The classifier's first answers, most probable first.
         matches: The gallery's nearest entries, most similar first; empty without a gallery.
-        probabilities: float32, shape (classes,), sums to one, in the order of the bundle's labels.
+        probabilities: float32, shape (classes,), in the order of the bundle's labels; what they lack to one is the
+            probability that it is none of them.
         embedding: float32, shape (dim,), unit length.
         latency: Where the time went; a batch's time is shared evenly.
     """
@@ -109,23 +114,81 @@ class Recognition:
         }
 
 
-def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """Turn logits (..., classes) into probabilities, divided by the temperature first."""
+def softmax(logits: NDArray[np.float32], temperature: float, unknown_logit: float | None = None) -> NDArray[np.float32]:
+    """Turn logits (..., classes) into probabilities, divided by the temperature first.
+
+    Args:
+        logits: float32, shape (..., classes).
+        temperature: Divides the logits.
+        unknown_logit: The divided logit of one more class, "unknown", whose probability is left out: what comes
+            back then sums to less than one.
+    """
     scaled = logits / np.float32(temperature)
-    raised = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=-1, keepdims=True), np.float32)
+    # Exponentials are taken relative to the largest, so that none overflows.
+    top = scaled.max(axis=-1, keepdims=True)
+    if unknown_logit is not None:
+        top = np.maximum(top, np.float32(unknown_logit))
+    raised = np.exp(scaled - top)
+    total = raised.sum(axis=-1, keepdims=True)
+    if unknown_logit is not None:
+        total = total + np.exp(np.float32(unknown_logit) - top)
+    return np.asarray(raised / total, np.float32)
 
 
-def decide(top: Sequence[Candidate], matches: Sequence[Match], policy: DecisionPolicy) -> Decision:
-    """Join classifier and gallery: what was taught wins where it is similar enough; else unknown counts.
+def decide(
+    top: Sequence[Candidate], matches: Sequence[Match], policy: DecisionPolicy, labels: Collection[str]
+) -> Decision:
+    """Join classifier and gallery.
+
+    A taught item, whose label the classifier lacks, is the gallery's alone: it wins where it is the nearest entry
+    and similar enough. For labels that the classifier has both are weighed (see `weigh`), so that a look-alike in
+    the gallery does not name what the classifier refuses. Where neither names anything a taught item behind
+    nearer entries still may; the rest is unknown.
 
     Args:
         top: The classifier's answers, most probable first; at least one.
         matches: The gallery's nearest entries, most similar first.
         policy: The thresholds, calibrated at export.
+        labels: All labels that the classifier has.
     """
-    if matches and matches[0].similarity >= policy.min_similarity:
-        return Decision(matches[0].label, True, matches[0].similarity, "gallery")
-    if top[0].probability >= policy.min_probability:
-        return Decision(top[0].label, True, top[0].probability, "classifier")
-    return Decision(None, False, top[0].probability, None)
+    near = [match for match in matches if match.similarity >= needed_similarity(match, policy)]
+    taught = [match for match in near if match.label not in labels]
+    if taught and taught[0] is matches[0]:
+        return _from_gallery(taught[0])
+    best = max(weigh(top, matches, policy), key=lambda candidate: candidate.probability)
+    if best.probability >= policy.min_probability:
+        own = next(candidate for candidate in top if candidate.label == best.label)
+        if own is top[0] and own.probability >= policy.min_probability:
+            return Decision(own.label, True, own.probability, "classifier")
+        return _from_gallery(next(match for match in matches if match.label == best.label))
+    return _from_gallery(taught[0]) if taught else Decision(None, False, top[0].probability, None)
+
+
+def weigh(top: Sequence[Candidate], matches: Sequence[Match], policy: DecisionPolicy) -> list[Candidate]:
+    """Give the classifier's answers with the gallery's word counted in.
+
+    The nearest entry of a label multiplies its odds by exp(weight * (similarity - threshold)): by Bayes' rule what
+    an independent second witness does. It speaks only from a similarity that half of the known items reach: foreign
+    items come as near as the other half do. Below it a match says nothing, so a gallery with few entries of a label
+    does not speak against it.
+
+    Args:
+        top: The classifier's answers, most probable first.
+        matches: The gallery's nearest entries, most similar first.
+        policy: Threshold and weight.
+    """
+    gain: dict[str, float] = {}
+    for match in matches:
+        excess = max(0.0, match.similarity - policy.supporting_similarity)
+        gain.setdefault(match.label, exp(policy.similarity_weight * excess))
+    total = 1 + sum(one.probability * (gain.get(one.label, 1.0) - 1) for one in top)
+    return [Candidate(one.label, one.probability * gain.get(one.label, 1.0) / total) for one in top]
+
+
+def needed_similarity(match: Match, policy: DecisionPolicy) -> float:
+    """The similarity from which a match counts: its calibrated gallery's, or the bundle's."""
+    return policy.min_similarity if match.threshold is None else match.threshold
+
+
+def _from_gallery(match: Match) -> Decision:
+    return Decision(match.label, True, match.similarity, "gallery")

@@ -55,6 +55,7 @@ class Recognizer:
         """
         self.bundle = bundle
         self.variant = bundle.variant(variant)
+        self._known = frozenset(bundle.labels)
         self._session = open_session(bundle.read(self.variant.file), provider, threads)
 
     @property
@@ -106,6 +107,17 @@ class Recognizer:
         shares = (prepared - start) * 1e3 / len(images), (inferred - prepared) * 1e3 / len(images)
         return [self._answer(logits[row], embeddings[row], gallery, k, *shares) for row in range(len(images))]
 
+    def answer(self, prepared: Image, gallery: Lookup | None = None, k: int = 5) -> Recognition:
+        """Answer one prepared input, uint8 (height, width, 3) RGB: what `recognize` does after preprocessing.
+
+        Raises:
+            GalleryError: The gallery holds embeddings of another model.
+        """
+        self._check_gallery(gallery)
+        start = perf_counter()
+        logits, embeddings = self._session.run(prepared[np.newaxis])
+        return self._answer(logits[0], embeddings[0], gallery, k, 0.0, (perf_counter() - start) * 1e3)
+
     def embed(self, frames_bgr: Sequence[Image]) -> NDArray[np.float32]:
         """Embed frames: float32, shape (frames, dim), unit length."""
         return self.run(prepare_batch(list(frames_bgr), self.bundle.input_spec))[1]
@@ -125,11 +137,11 @@ class Recognizer:
     ) -> Recognition:
         start = perf_counter()
         policy = self.bundle.manifest.decision
-        probabilities = softmax(logits, policy.temperature)
+        probabilities = softmax(logits, policy.temperature, policy.unknown_logit)
         order = np.argsort(-probabilities, kind="stable")[:_TOP]
         top = tuple(Candidate(self.labels[index], float(probabilities[index])) for index in order)
         matches = gallery.match(embedding, k) if gallery is not None else ()
-        decision = decide(top, matches, policy)
+        decision = decide(top, matches, policy, self._known)
         latency = Latency(preprocess_ms, inference_ms, (perf_counter() - start) * 1e3)
         return Recognition(decision, top, matches, probabilities, embedding, latency)
 

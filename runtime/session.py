@@ -17,7 +17,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as pybind
 
-from .errors import BundleError, InputError, ProviderError
+from .errors import BundleError, InputError, ProviderError, first_line
 from .preprocess import Image
 
 PROVIDERS = {
@@ -34,7 +34,7 @@ PROVIDERS = {
 _AUTO = ("cuda",)
 _MOST_THREADS = 4
 # ONNX Runtime's errors (InvalidProtobuf, NoSuchFile, Fail ...) share no base but Exception.
-_ORT_ERRORS: tuple[type[Exception], ...] = (
+ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
     *(one for one in vars(pybind).values() if isinstance(one, type) and issubclass(one, Exception)),
@@ -147,8 +147,8 @@ def _open(model: bytes, name: str, threads: int) -> ort.InferenceSession:
     providers = [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], PROVIDERS["cpu"]]
     try:
         session = ort.InferenceSession(model, options, providers=providers)
-    except _ORT_ERRORS as error:
-        raise BundleError(f"ONNX Runtime cannot open the model: {str(error).splitlines()[0]}") from error
+    except ORT_ERRORS as error:
+        raise BundleError(f"ONNX Runtime cannot open the model: {first_line(error)}") from error
     names = [value.name for value in session.get_inputs()], [value.name for value in session.get_outputs()]
     if names[0] != ["image"] or not {"logits", "embedding"} <= set(names[1]):
         raise BundleError(f"the model has inputs {names[0]} and outputs {names[1]}: expected image, logits, embedding")

@@ -5,27 +5,42 @@ table.py      the entries in memory                nearest.py                   
 graph.py      hnswlib, container.py its file       speed.py                       which of the two is faster
 index.py      what answers queries                 caretaker.py                   the background thread
 gallery.py    the public face                      check.py                       reading every byte
+views.py      selections, duplicates, clusters    exchange.py                    as CSV and pictures, and back
+calibration.py  when a match counts as known, calibration_rows.py where that lies on the disk
 reembed.py    another model's embeddings           transfer.py                    salvage and merge
 """
 
+from .calibration import Thresholds
 from .check import check_folder
+from .exchange import Imported, export_gallery, import_gallery
 from .gallery import Gallery
 from .reembed import Reembedded, reembed
 from .transfer import Merged, Salvage, merge, salvage
 from .values import CheckReport, Entry, GalleryStats, Matches, NewEntry
+from .views import Group, Metric, Snapshot, density_clusters, mean_clusters, near_duplicates
 
 __all__ = [
     "CheckReport",
     "Entry",
     "Gallery",
     "GalleryStats",
+    "Group",
+    "Imported",
     "Matches",
     "Merged",
+    "Metric",
     "NewEntry",
     "Reembedded",
     "Salvage",
+    "Snapshot",
+    "Thresholds",
     "check_folder",
+    "density_clusters",
+    "export_gallery",
+    "import_gallery",
+    "mean_clusters",
     "merge",
+    "near_duplicates",
     "reembed",
     "salvage",
 ]

@@ -6,6 +6,7 @@ answer wrong or late; what fails here is remembered as `trouble` and tried again
 
 import os
 import threading
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from ..errors import GalleryError
 from ..reporter import QuietReporter, Reporter
 from . import graph as graphs
+from .calibration import Aim, Shelf, Thresholds, fit
+from .calibration_rows import write_negatives, write_thresholds
 from .container import DoubtfulGraph, GraphHeader, Links, read_container, write_container
 from .folder import GRAPH
 from .graph import Graph
@@ -28,6 +31,9 @@ _GROWTH = 1.5
 _CATCH_UP = 8
 _UNSAVED_SHARE = 0.1
 _QUIET_S = 1.0
+# Thresholds are fitted anew after a change, and take a tenth of one core at most.
+_REFIT_SHARE = 0.1
+_REFIT_LEAST_S = 0.5
 
 
 class Caretaker:
@@ -53,6 +59,9 @@ class Caretaker:
         self._log_dirty = False
         self._file_read = False
         self._unsaved = 0
+        self._refit_from_s: float | None = None
+        self._refitted_s = -1e9
+        self._refit_pause_s = 0.0
 
     def wake(self) -> None:
         """Have what is due done soon, in the background."""
@@ -96,21 +105,57 @@ class Caretaker:
             else:
                 self._drop()
 
+    def calibrate(self, aim: Aim, negatives: NDArray[np.float32] | None) -> Thresholds | None:
+        """Fit thresholds now, in the caller's thread, and store them, with new negatives where there are any."""
+        fitted = fit_thresholds(self._index, self._store.negatives() if negatives is None else negatives, aim)
+        if fitted is not None:
+            with self._store.transaction() as (writer, head):
+                if negatives is not None:
+                    write_negatives(writer, head.model_id, negatives)
+                write_thresholds(writer, fitted)
+            self._index.set_thresholds(fitted)
+        return fitted
+
     def _loop(self) -> None:
         _lower_priority()
         while not self._stopped.is_set():
-            if not self._wanted.wait(_QUIET_S if self._log_dirty else None):
+            if not self._wanted.wait(self._patience()) and self._refit_from_s is None:
                 self._empty_log()
                 continue
             self._wanted.clear()
             try:
                 with self._work_lock:
+                    self._refit()
                     self._work()
             except (GalleryError, OSError, RuntimeError, MemoryError, DoubtfulGraph) as error:
                 self.trouble = f"the graph could not be kept: {error}"
-            if not self._wanted.is_set():
+            if not self._wanted.is_set() and self._refit_from_s is None:
                 self._idle.set()
         self._idle.set()
+
+    def _patience(self) -> float | None:
+        if self._refit_from_s is not None:
+            return max(0.01, self._refit_from_s - time.monotonic())
+        return _QUIET_S if self._log_dirty else None
+
+    def _refit(self) -> None:
+        """Fit the thresholds anew where entries came or went; later where that was done just now."""
+        self._refit_from_s = None
+        if not self._index.thresholds_are_old:
+            return
+        due_s = self._refitted_s + self._refit_pause_s
+        if time.monotonic() < due_s:
+            self._refit_from_s = due_s
+            return
+        started_s = time.monotonic()
+        thresholds = fit_thresholds(self._index, self._store.negatives())
+        self._refitted_s = time.monotonic()
+        self._refit_pause_s = max(_REFIT_LEAST_S, (self._refitted_s - started_s) / _REFIT_SHARE)
+        self._index.set_thresholds(thresholds)
+        if self._store.writable and thresholds is not None:
+            with self._store.transaction() as (writer, head):
+                if head.epoch == self._index.epoch:
+                    write_thresholds(writer, thresholds)
 
     def _work(self) -> None:
         index = self._index
@@ -250,6 +295,19 @@ class Caretaker:
             self._store.checkpoint()
         except GalleryError as error:
             self.trouble = str(error)
+
+
+def fit_thresholds(index: SearchIndex, negatives: NDArray[np.float32], aim: Aim | None = None) -> Thresholds | None:
+    """Fit thresholds to the entries in memory; `aim` is that of the last fit where none is given."""
+    with index.lock:
+        table, generation, old = index.table, index.generation, index.thresholds
+        wanted = aim or (old.aim if old is not None else None)
+        if table is None or wanted is None:
+            return None
+        # Rows that a removal zeroes meanwhile score nothing, and the next fit is without them.
+        matrix, alive = table.matrix, table.alive.copy()
+        labels, ids = table.labels.astype(np.int64), table.ids
+    return fit(Shelf.of(matrix, labels, alive), ids, negatives, wanted, generation)
 
 
 def _lower_priority() -> None:

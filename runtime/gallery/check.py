@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GalleryError
+from .calibration_rows import CALIBRATION_DAMAGED, DamagedCalibration, read_negatives, read_thresholds
 from .container import DoubtfulGraph, read_container
 from .folder import DATABASE, GRAPH
 from .rows import ENTRY_COLUMNS, crop_checksum, row_problem
@@ -39,6 +40,7 @@ def check_folder(folder: Path) -> CheckReport:
             problems += _structure(connection)
             head = _head(connection, folder, problems)
             whole = _entries(connection, head, problems)
+            problems += _calibration(connection, head)
     except DAMAGE as error:
         problems.append(f"'{DATABASE}' cannot be read: {error}")
     return CheckReport(str(folder), whole, tuple(problems[:_MOST_PROBLEMS]), check_graph(folder, head))
@@ -120,6 +122,16 @@ def _entries(connection: sqlite3.Connection, head: Head | None, problems: list[s
     if head is not None and (whole, digest) != (head.entries, head.digest):
         problems.append(f"{head.entries} entries were stored, {whole} of them are whole")
     return whole
+
+
+def _calibration(connection: sqlite3.Connection, head: Head | None) -> list[str]:
+    try:
+        read_thresholds(connection)
+        if head is not None:
+            read_negatives(connection, head.model_id, head.dim)
+    except (*DAMAGE, DamagedCalibration):
+        return [CALIBRATION_DAMAGED]
+    return []
 
 
 def crop_problem(connection: sqlite3.Connection, row: tuple[Any, ...]) -> str | None:

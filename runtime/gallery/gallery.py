@@ -17,15 +17,19 @@ from ..errors import GalleryError
 from ..preprocess import Image
 from ..recognition import Match
 from ..reporter import Reporter
+from .calibration import Aim, Thresholds
+from .calibration_rows import forget_calibration
 from .caretaker import Caretaker
 from .check import check_folder
 from .entries import entry_of, prepare, unit_rows
-from .folder import disk_bytes, remove_stale_temporaries
+from .folder import remove_stale_temporaries
 from .index import SearchIndex
-from .schema import SCHEMA_VERSION, Head, damaged, explained
+from .schema import Head, damaged, explained
 from .speed import SMALLEST_GRAPH
+from .stats import describe
 from .store import Store
 from .values import CheckReport, Entry, GalleryStats, Matches, NewEntry
+from .views import Snapshot
 
 _SLICE = 512
 _LOAD_SLICE = 4096
@@ -203,6 +207,16 @@ class Gallery:
             raise GalleryError(f"gallery '{self.path}' has no entry {id}: 'sightline gallery list' names them")
         return entry_of(rows[0])
 
+    def vectors(self, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """The unit vectors of entries, float32 of shape (dim,), by id; unknown ids are passed over."""
+        with self._index.lock:
+            table = self._index.table
+            if table is None:
+                return {}
+            slots, there = table.find(np.array(ids, np.int64))
+            found = zip(ids, slots, there, strict=True)
+            return {id: table.matrix[slot].copy() for id, slot, known in found if known}
+
     def entries(self, label: str | None = None) -> Iterator[Entry]:
         """Go through the entries, of one label or all, by id; changes made meanwhile may be seen."""
         self._require_open()
@@ -232,29 +246,49 @@ class Gallery:
         with self._index.lock:
             return self._index.table.ids_of(label) if self._index.table is not None else []
 
+    def snapshot(self) -> Snapshot:
+        """A copy of all entries in memory, to look at the collection as a whole; see `views`."""
+        self._notice_changes()
+        return self._index.snapshot()
+
     def stats(self) -> GalleryStats:
         """Size, and how queries are answered at this moment and why."""
-        labels = len(self.labels())
-        index, graph, speed = self._index, self._index.graph, self._index.speed
-        return GalleryStats(
-            path=str(self.path),
-            model_id=self.model_id,
-            dim=self.dim,
-            schema_version=SCHEMA_VERSION,
-            entries=index.live,
-            labels=labels,
-            crops=self._store.crops(),
-            disk_bytes=disk_bytes(self.path),
-            search="graph" if index.graph_answers else "exact",
-            reason=index.describe(),
-            graph_entries=len(graph) - graph.deleted if graph is not None else 0,
-            graph_deleted=graph.deleted_share if graph is not None else 0.0,
-            exact_us=speed.exact_us if speed is not None else None,
-            graph_us=speed.graph_us if speed is not None else None,
-            measured_recall=speed.recall if speed is not None else None,
-            live_recall=index.live_recall,
-            trouble=self._trouble or self._caretaker.trouble or self._caretaker.graph_note,
-        )
+        labels, trouble = len(self.labels()), self._trouble or self._caretaker.trouble or self._index.note
+        return describe(self._store, self._index, self.model_id, labels, trouble or self._caretaker.graph_note)
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """When a match counts as known; None where the gallery was never calibrated."""
+        self._notice_changes()
+        return self._index.thresholds
+
+    def calibrate(
+        self, false_accepts: float, fallback: float, negatives: NDArray[np.float32] | None = None
+    ) -> Thresholds:
+        """Fit thresholds to the entries and to negatives, and store both; refitted as entries come and go.
+
+        Args:
+            false_accepts: Share of negatives that may be given a label, 0 to 1; see `Aim`.
+            fallback: The threshold where there is too little to measure one: the bundle's own.
+            negatives: float32, shape (negatives, dim): embeddings of what is no item, in order; None keeps the old.
+
+        Raises:
+            GalleryError: The gallery is empty, the negatives do not fit, or it cannot be written.
+        """
+        self._require_open()
+        rows = None if negatives is None else unit_rows(negatives, self.dim)
+        fitted = self._caretaker.calibrate(Aim(false_accepts, fallback), rows)
+        if fitted is None:
+            raise GalleryError(f"gallery '{self.path}' is empty: add items first, then calibrate")
+        return fitted
+
+    def forget_calibration(self) -> None:
+        """Delete thresholds and negatives: the bundle's own threshold holds again."""
+        self._require_open()
+        with self._store.transaction() as (writer, _):
+            forget_calibration(writer)
+        self._index.set_thresholds(None)
+        self._store.erase_traces()
 
     def check(self) -> CheckReport:
         """Read every byte of the files and report damage.
@@ -293,7 +327,7 @@ class Gallery:
 
     def _after_search(self) -> None:
         index = self._index
-        if index.samples or (index.graph is None and index.live >= SMALLEST_GRAPH):
+        if index.samples or index.thresholds_are_old or (index.graph is None and index.live >= SMALLEST_GRAPH):
             self._caretaker.wake()
 
     def _take_in_written(self) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import GalleryError
 from ..preprocess import Image, decode_image
 from ..reporter import QuietReporter, Reporter
+from .calibration_rows import forget_calibration
 from .entries import unit_rows
 from .rows import ENTRY_COLUMNS, entry_checksum
 from .schema import BLANK_ENTRY, LIVE, damaged, write_head
@@ -40,10 +41,12 @@ class Reembedded:
     Attributes:
         entries: Entries with the new model's embedding.
         dropped: Ids removed because they kept no picture.
+        uncalibrated: Whether it had thresholds, which were of the old model and are gone with their negatives.
     """
 
     entries: int
     dropped: tuple[int, ...]
+    uncalibrated: bool = False
 
 
 def reembed(
@@ -67,7 +70,7 @@ def reembed(
         head = store.head()
         if head.model_id == model_id:
             return Reembedded(head.entries, ())
-        switched = None
+        switched, calibrated = None, store.delta(0, head.generation, 1).thresholds is not None
         with (reporter or QuietReporter()).task("Embedding", head.entries) as task:
             while switched is None:
                 missing = _stage_all(store, model_id, embed, task.advance)
@@ -76,7 +79,7 @@ def reembed(
                 switched = _switch(store, model_id, missing)
         # Vectors of another width move rows, and what moved leaves its bytes behind.
         store.compact()
-        return Reembedded(switched, tuple(missing))
+        return Reembedded(switched, tuple(missing), calibrated)
     finally:
         store.close()
 
@@ -125,6 +128,7 @@ def _switch(store: Store, model_id: str, missing: Sequence[int]) -> int | None:
             writer.execute("INSERT INTO removed VALUES (?, ?, ?, ?)", (head.generation + 1, id, uuid, time.time()))
         count, digest, size = _replace_vectors(writer, model_id, store.folder)
         writer.execute("DELETE FROM staged")
+        forget_calibration(writer)
         epoch, generation = head.epoch + 1, head.generation + 1
         dim = size // 4 if count else None
         moved = replace(head, model_id=model_id, dim=dim, epoch=epoch, generation=generation)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .calibration import Thresholds
 from .schema import Head, damaged
 
 # The columns of one entry: those that its checksum covers, in the order of `entry_checksum`, and the checksum.
@@ -58,11 +59,15 @@ class Delta:
         head: The gallery's head at that moment.
         removed: Ids removed since.
         added: Entries added since, as many as asked for; None where the gallery has no dimension yet.
+        thresholds: The stored thresholds, or None.
+        note: What is wrong with them, or None.
     """
 
     head: Head
     removed: list[int]
     added: Batch | None
+    thresholds: Thresholds | None = None
+    note: str | None = None
 
 
 def entry_checksum(

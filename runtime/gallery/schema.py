@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import GalleryError
 from .folder import DATABASE
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x51477A11
 BUSY_TIMEOUT_S = 10.0
 
@@ -40,6 +40,14 @@ CREATE TABLE staged (
     id INTEGER PRIMARY KEY, model_id TEXT NOT NULL, checksum INTEGER NOT NULL, embedding BLOB NOT NULL
 );
 PRAGMA application_id = {APPLICATION_ID};
+"""
+# Schema 2. After the others, so that their roots stay where those of schema 1 are.
+_CALIBRATION_TABLES = f"""
+CREATE TABLE calibration (one INTEGER PRIMARY KEY CHECK (one = 1), checksum INTEGER NOT NULL, thresholds BLOB NOT NULL);
+CREATE TABLE negatives (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    model_id TEXT NOT NULL, dim INTEGER NOT NULL, checksum INTEGER NOT NULL, embeddings BLOB NOT NULL
+);
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
@@ -95,13 +103,23 @@ HEAD_COLUMNS = "uuid, model_id, dim, created, epoch, generation, next_id, entrie
 
 def create_tables(connection: sqlite3.Connection, head: Head) -> None:
     """Write schema and head; part of the caller's transaction, so that the file is whole or empty."""
-    for statement in filter(str.strip, _TABLES.split(";")):
-        connection.execute(statement)
+    _run(connection, _TABLES + _CALIBRATION_TABLES)
     marks = ", ".join("?" * 11)
     connection.execute(
         f"INSERT INTO gallery (one, {HEAD_COLUMNS}, checksum) VALUES ({marks})",
         (1, *astuple(head), head_checksum(head)),
     )
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a file of schema 1 to this program's; part of the caller's transaction."""
+    if not has_calibration(connection):
+        _run(connection, _CALIBRATION_TABLES)
+
+
+def has_calibration(connection: sqlite3.Connection) -> bool:
+    """Whether the file is of a schema with thresholds and negatives."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0]) >= 2
 
 
 def write_head(connection: sqlite3.Connection, head: Head) -> None:
@@ -178,8 +196,8 @@ def check_version(connection: sqlite3.Connection, folder: Path) -> bool:
         raise NewerSchema(
             f"gallery '{folder}' has schema {version}, this program reads up to {SCHEMA_VERSION}: update sightline"
         )
-    if version != SCHEMA_VERSION:
-        raise damaged(folder, f"its schema version is {version}, expected {SCHEMA_VERSION}")
+    if version < 1:
+        raise damaged(folder, f"its schema version is {version}, expected 1 to {SCHEMA_VERSION}")
     return True
 
 
@@ -224,3 +242,8 @@ def _sentence(error: sqlite3.Error, folder: Path) -> GalleryError:
     if name.startswith("SQLITE_CANTOPEN"):
         return GalleryError(f"gallery '{folder}' cannot be opened: is '{DATABASE}' in it and readable?")
     return damaged(folder, str(error))
+
+
+def _run(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in filter(str.strip, statements.split(";")):
+        connection.execute(statement)

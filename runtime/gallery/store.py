@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..durable import sync_folder
 from ..errors import GalleryError
+from .calibration_rows import CALIBRATION_DAMAGED, DamagedCalibration, read_negatives, read_thresholds
 from .folder import DATABASE, GRAPH, LOCK, writing
 from .rows import ENTRY_COLUMNS, Batch, Delta, PreparedEntry, checked_batch, crop_checksum, entry_checksum
 from .schema import (
@@ -27,8 +31,10 @@ from .schema import (
     create_tables,
     damaged,
     explained,
+    has_calibration,
     make_durable,
     read_head,
+    upgrade,
     write_head,
 )
 
@@ -79,6 +85,8 @@ class Store:
                 if not check_version(writer, folder):
                     _create(writer, folder, model_id, dim)
                 make_durable(writer)
+                if not has_calibration(writer):
+                    _upgrade(writer)
                 # What a killed process left in the log is copied back and the log emptied.
                 writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 return cls(folder, writer, connect(folder, "ro"))
@@ -140,7 +148,21 @@ class Store:
         with self.reading() as reader:
             head = read_head(reader, self.folder)
             removed = reader.execute("SELECT id FROM removed WHERE generation > ?", (generation,)).fetchall()
-            return Delta(head, [row[0] for row in removed], self._added(reader, head, last_id, limit))
+            added = self._added(reader, head, last_id, limit)
+            try:
+                thresholds, note = read_thresholds(reader), None
+            except DamagedCalibration:
+                thresholds, note = None, CALIBRATION_DAMAGED
+            return Delta(head, [row[0] for row in removed], added, thresholds, note)
+
+    def negatives(self) -> NDArray[np.float32]:
+        """The stored negatives, float32 (negatives, dim); none where they are damaged."""
+        with self.reading() as reader:
+            head = read_head(reader, self.folder)
+            try:
+                return read_negatives(reader, head.model_id, head.dim)
+            except DamagedCalibration:
+                return np.empty((0, head.dim or 0), np.float32)
 
     def append(self, entries: Sequence[PreparedEntry], model_id: str, dim: int) -> list[int]:
         """Add entries in one transaction; returns their ids when they are on the disk.
@@ -349,3 +371,9 @@ def _create(writer: sqlite3.Connection, folder: Path, model_id: str | None, dim:
     create_tables(writer, Head(uuid4().bytes, model_id, dim, time.time()))
     writer.execute("COMMIT")
     sync_folder(folder)
+
+
+def _upgrade(writer: sqlite3.Connection) -> None:
+    writer.execute("BEGIN IMMEDIATE")
+    upgrade(writer)
+    writer.execute("COMMIT")

@@ -60,6 +60,11 @@ class Table:
         return self._checksums[: self.rows]
 
     @property
+    def labels(self) -> NDArray[np.int32]:
+        """int32, shape (rows,): a number for each label."""
+        return self._labels[: self.rows]
+
+    @property
     def last_id(self) -> int:
         """The highest id that was ever appended; 0 at first."""
         return self._last_id
@@ -107,6 +112,16 @@ class Table:
             return np.zeros(len(ids), np.int64), np.zeros(len(ids), bool)
         slots = np.minimum(np.searchsorted(self.ids, ids), self.rows - 1)
         return slots, (self._ids[slots] == ids) & self._alive[slots]
+
+    @property
+    def names(self) -> list[str]:
+        """The label behind each number; a copy."""
+        return list(self._names)
+
+    @property
+    def all_metadata(self) -> list[str]:
+        """The metadata of every row, JSON; a copy."""
+        return list(self._metadata)
 
     def name(self, slot: int) -> str:
         """The label of a row."""

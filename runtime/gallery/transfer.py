@@ -13,8 +13,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..durable import new_folder
 from ..errors import GalleryError
+from .calibration import Thresholds
+from .calibration_rows import (
+    DamagedCalibration,
+    read_negatives,
+    read_thresholds,
+    write_negatives,
+    write_thresholds,
+)
 from .check import crop_problem, last_id, open_for_check, readable_rows
 from .folder import DATABASE
 from .rows import PreparedEntry, row_problem
@@ -64,6 +75,14 @@ class _Removal:
     when: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Calibration:
+    """A gallery's thresholds and negatives."""
+
+    thresholds: Thresholds | None
+    negatives: NDArray[np.float32]
+
+
 def salvage(folder: Path, into: Path) -> Salvage:
     """Copy every whole entry of a gallery, damaged or not, into a new one under the same ids.
 
@@ -82,8 +101,9 @@ def salvage(folder: Path, into: Path) -> Salvage:
         rows = [row for row in rows if (row[7], len(row[9])) == (model_id, size)]
         without = {row[0] for row in rows if crop_problem(connection, row) is not None}
         removals = _removals(connection)
+        calibration = _calibration(connection, model_id, size // 4)
         next_id = max([head.next_id if head else 1, *(row[0] + 1 for row in rows)])
-        _write(staging, model_id, size // 4, _with_crops(connection, rows, without), removals, next_id)
+        _write(staging, model_id, size // 4, _with_crops(connection, rows, without), removals, next_id, [calibration])
         known = {row[0] for row in rows} | {removal.id for removal in removals}
         lost = tuple(id for id in range(1, next_id) if id not in known)
     return Salvage(len(rows), lost, tuple(sorted(without)))
@@ -132,7 +152,8 @@ def _merge(stores: Sequence[Store], head: Head, into: Path) -> Merged:
                     yield id, _prepared(row, store.crop(row[0]))
 
     with explained(into), new_folder(into) as staging:
-        _write(staging, head.model_id, head.dim, entries(), removals, len(kept) + 1)
+        calibrations = [_calibration_of(store, head) for store in stores]
+        _write(staging, head.model_id, head.dim, entries(), removals, len(kept) + 1, calibrations)
     return Merged(len(kept), seen - len(winners), len(winners) - len(kept))
 
 
@@ -143,6 +164,7 @@ def _write(
     entries: Iterable[tuple[int, PreparedEntry]],
     removals: Sequence[_Removal],
     next_id: int,
+    calibrations: Sequence[_Calibration],
 ) -> None:
     store = Store.open(staging, model_id, True, dim)
     try:
@@ -154,8 +176,32 @@ def _write(
             for one in removals:
                 writer.execute("INSERT INTO removed VALUES (1, ?, ?, ?)", (one.id, one.uuid, one.when))
             write_head(writer, replace(head, dim=dim, generation=1, next_id=next_id, entries=count, digest=digest))
+            _write_calibration(writer, model_id, calibrations)
     finally:
         store.close()
+
+
+def _write_calibration(writer: sqlite3.Connection, model_id: str, parts: Sequence[_Calibration]) -> None:
+    """Join thresholds and negatives: the strictest aim; fitted anew when the gallery is opened."""
+    fitted = [part.thresholds for part in parts if part.thresholds is not None]
+    if not fitted:
+        return
+    write_negatives(writer, model_id, np.concatenate([part.negatives for part in parts]))
+    strictest = min(fitted, key=lambda one: one.aim.false_accepts)
+    highest = max(one.similarity for one in fitted)
+    write_thresholds(writer, replace(strictest, similarity=highest, of_label={}, generation=0))
+
+
+def _calibration_of(store: Store, head: Head) -> _Calibration:
+    with store.reading() as reader:
+        return _calibration(reader, head.model_id, head.dim)
+
+
+def _calibration(connection: sqlite3.Connection, model_id: str, dim: int | None) -> _Calibration:
+    try:
+        return _Calibration(read_thresholds(connection), read_negatives(connection, model_id, dim))
+    except (*DAMAGE, DamagedCalibration):
+        return _Calibration(None, np.empty((0, dim or 0), np.float32))
 
 
 def _all_rows(store: Store) -> Iterator[tuple[Any, ...]]:

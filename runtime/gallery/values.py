@@ -90,6 +90,10 @@ class GalleryStats:
         graph_us: One graph search on this machine, microseconds; None until measured.
         measured_recall: recall@10 of the graph when it was measured; None until then.
         live_recall: Running recall of sampled live queries against exact search; None until sampled.
+        threshold: Similarity from which a match counts; None where the gallery was never calibrated.
+        thresholds_of_labels: Labels with a threshold of their own.
+        negatives: Negatives that the thresholds were fitted to.
+        false_accept_rate: Share of negatives given a label by thresholds fitted without them; None without any.
         trouble: The last failure that was worked around, or None.
     """
 
@@ -109,6 +113,10 @@ class GalleryStats:
     graph_us: float | None
     measured_recall: float | None
     live_recall: float | None
+    threshold: float | None
+    thresholds_of_labels: int
+    negatives: int
+    false_accept_rate: float | None
     trouble: str | None
 
 

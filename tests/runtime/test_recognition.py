@@ -3,7 +3,7 @@ import pytest
 
 from sightline.runtime import Candidate, Match
 from sightline.runtime.manifest import DecisionPolicy
-from sightline.runtime.recognition import decide, softmax
+from sightline.runtime.recognition import decide, softmax, weigh
 
 POLICY = DecisionPolicy(min_probability=0.6, min_similarity=0.8)
 
@@ -25,8 +25,56 @@ def match(label: str, similarity: float) -> Match:
     ],
 )
 def test_decide(probability: float, matches: list[Match], label: str | None, decided_by: str | None) -> None:
-    decision = decide([Candidate("mug", probability)], matches, POLICY)
+    decision = decide([Candidate("mug", probability)], matches, POLICY, {"mug"})
     assert (decision.label, decision.decided_by, decision.known) == (label, decided_by, label is not None)
+
+
+WEIGHED = DecisionPolicy(min_probability=0.6, min_similarity=0.7, supporting_similarity=0.8, similarity_weight=20.0)
+TOP = [Candidate("mug", 0.5), Candidate("bowl", 0.3)]
+
+
+@pytest.mark.parametrize(
+    ("top", "matches", "label", "decided_by"),
+    [
+        # For a label that the classifier has, a match alone is not enough.
+        ([Candidate("mug", 0.1)], [match("mug", 0.85)], None, None),
+        (TOP, [match("mug", 0.79)], None, None),
+        (TOP, [match("mug", 0.9)], "mug", "gallery"),
+        (TOP, [match("bowl", 0.95)], "bowl", "gallery"),
+        # Two labels that both could be: better unknown than wrong.
+        ([Candidate("mug", 0.65), Candidate("bowl", 0.3)], [match("bowl", 0.84)], None, None),
+        ([Candidate("mug", 0.65)], [match("bowl", 0.95)], "mug", "classifier"),
+        # A calibrated gallery's own threshold holds.
+        (TOP, [Match(1, "cup", 0.85, {}, threshold=0.89)], None, None),
+        # What was taught: nearest, or behind entries of labels that the classifier refuses.
+        ([Candidate("mug", 0.65)], [match("cup", 0.85), match("mug", 0.84)], "cup", "gallery"),
+        ([Candidate("mug", 0.01)], [match("mug", 0.9), match("cup", 0.85)], "cup", "gallery"),
+        ([Candidate("mug", 0.9)], [match("mug", 0.9), match("cup", 0.85)], "mug", "classifier"),
+        ([Candidate("mug", 0.01)], [match("mug", 0.9), match("cup", 0.69)], None, None),
+    ],
+)
+def test_both_witnesses_are_weighed(
+    top: list[Candidate], matches: list[Match], label: str | None, decided_by: str | None
+) -> None:
+    decision = decide(top, matches, WEIGHED, {"mug", "bowl"})
+    assert (decision.label, decision.decided_by) == (label, decided_by)
+
+
+def test_a_match_multiplies_the_odds() -> None:
+    # With all classes given, weighing probabilities is adding to the logits.
+    logits = np.array([1.0, 0.2, -0.5], np.float32)
+    p = softmax(logits, 1.0, 0.7)
+    top = [Candidate(name, float(one)) for name, one in zip("abc", p, strict=True)]
+    got = weigh(top, [match("b", 0.9), match("c", 0.7), match("b", 0.85)], WEIGHED)
+    expected = softmax(logits + np.float32([0, 20 * 0.1, 0]), 1.0, 0.7)
+    np.testing.assert_allclose([one.probability for one in got], expected, rtol=1e-5)
+    assert [one.label for one in got] == ["a", "b", "c"]
+
+
+def test_unknown_is_one_more_class() -> None:
+    logits = np.array([[3.0, 1.0], [-900.0, -901.0]], np.float32)
+    whole = softmax(np.column_stack([logits / 2, np.full(2, 0.5)]).astype(np.float32), 1.0)
+    np.testing.assert_allclose(softmax(logits, 2.0, 0.5), whole[:, :2], rtol=1e-6)
 
 
 def test_softmax_at_a_temperature() -> None:

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from sightline.runtime import Gallery, GalleryError, NewEntry
-from sightline.runtime.gallery import caretaker, gallery, index
-from tests.runtime.gallery.make import MODEL, frame, small_gallery, vectors
+from sightline.runtime.gallery import caretaker, gallery, index, merge, reembed
+from tests.runtime.gallery.crash import OTHER, embed
+from tests.runtime.gallery.make import MODEL, entries, frame, vectors
 
 for module in (caretaker, gallery, index):
     module.SMALLEST_GRAPH = 20  # type: ignore[attr-defined]
@@ -31,11 +32,13 @@ class Told:
 
     added: set[int] = field(default_factory=set)
     removed: set[int] = field(default_factory=set)
+    merged: bool = False
+    reembedded: bool = False
     refused: list[str] = field(default_factory=list)
 
 
 def life(folder: Path, told: Told) -> None:
-    """Open, add, remove, rebuild, add again, close; failures must be GalleryErrors."""
+    """Open, add, remove, rebuild, calibrate, add again, close, merge, reembed; failures must be GalleryErrors."""
     try:
         opened = Gallery.open(folder, model=MODEL)
     except GalleryError as error:
@@ -50,19 +53,36 @@ def life(folder: Path, told: Told) -> None:
         opened.remove([2, 3])
         told.removed |= {2, 3}
 
-    steps: list[Callable[[], None]] = [lambda: add(0), remove, opened.rebuild, lambda: add(3)]
+    def calibrate() -> None:
+        opened.calibrate(0.05, 0.7, rows)
+
+    def join() -> None:
+        merge([folder, folder.parent.parent / "second"], folder.parent / "m")
+        told.merged = True
+
+    def change_model() -> None:
+        reembed(folder, OTHER, embed)
+        told.reembedded = True
+
+    steps: list[Callable[[], None]] = [lambda: add(0), remove, opened.rebuild, calibrate, lambda: add(3)]
     for step in steps:
-        try:
-            step()
-        except GalleryError as error:
-            told.refused.append(str(error))
+        _attempt(step, told)
         opened.search(rows, 3)  # memory answers whatever the disk does
     opened.close()
+    for step in (join, change_model):
+        _attempt(step, told)
+
+
+def _attempt(step: Callable[[], None], told: Told) -> None:
+    try:
+        step()
+    except GalleryError as error:
+        told.refused.append(str(error))
 
 
 def verify(folder: Path, told: Told) -> list[str]:
     """What is wrong with the gallery afterwards."""
-    with Gallery.open(folder, model=MODEL) as opened:
+    with Gallery.open(folder, create=False) as opened:
         ids = {entry.id for entry in opened.entries()}
         wrong = list(opened.check().problems)
         wrong += [f"entry {id} is lost" for id in (set(range(1, 31)) - {2, 3} | told.added) - ids]
@@ -71,26 +91,42 @@ def verify(folder: Path, told: Told) -> list[str]:
         for label in ("new 0", "new 3"):
             if len(opened.ids_of(label)) not in (0, 3):
                 wrong.append(f"{len(opened.ids_of(label))} of 3 entries {label}")
+        models = {entry.model_id for entry in opened.entries()}
+        wrong += [] if models == {opened.model_id} else [f"embeddings of {models}"]
+        wrong += ["the new model's embeddings are lost"] if told.reembedded and opened.model_id != OTHER else []
+        wrong += _merge_is_whole(folder.parent / "m", told, len(ids) + 5)
         seen = set(opened.search(vectors(1)[0], 200).ids[0].tolist()) - {-1}
         wrong += [] if seen == ids else ["memory and file differ"]
         opened.add("after all", np.ones(vectors(1).shape[1], np.float32))
     return wrong
 
 
+def _merge_is_whole(target: Path, told: Told, count: int) -> list[str]:
+    if not target.exists():
+        return ["the merged gallery is lost"] if told.merged else []
+    with Gallery.open(target, create=False) as merged:
+        problems = list(merged.check().problems)
+        return problems + ([] if len(merged) == count else [f"{len(merged)} of {count} were merged"])
+
+
 def main(library: str, place: Path, step: int) -> int:
     """Fail every call in turn."""
     faults = ctypes.CDLL(library)
     base = place / "base"
-    small_gallery(base)
     with Gallery.open(base, model=MODEL) as opened:
+        rows = vectors(30)
+        opened.add_many([NewEntry(f"label {row % 3}", rows[row], frame(row)) for row in range(30)])
         opened.rebuild()
-    folder = (place / "g").absolute()
+    with Gallery.open(place / "second", model=MODEL) as second:
+        second.add_many(entries(5, seed=9))
+    root = (place / "w").absolute()
+    folder = root / "g"
 
     def run(at: int, error: int, always: int) -> Told:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(base, folder)
         told = Told()
-        faults.fault_arm(str(folder).encode(), at, error, always)
+        faults.fault_arm(str(root).encode(), at, error, always)
         life(folder, told)
         return told
 

@@ -15,7 +15,7 @@ def _crash(folder: Path, rounds: int, seed: int) -> subprocess.CompletedProcess[
 
 
 def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    done = _crash(tmp_path / "g", 8, 1)
+    done = _crash(tmp_path / "1" / "g", 8, 1)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing lost" in done.stdout
 
@@ -23,5 +23,6 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_thousand_kills_lose_nothing_acknowledged(tmp_path: Path) -> None:
     for batch in range(10):
-        done = _crash(tmp_path / f"g{batch}", 100, 1000 * batch)
+        done = _crash(tmp_path / str(batch) / "g", 100, 1000 * batch)
         assert done.returncode == 0, done.stdout + done.stderr
+        print(done.stdout)

@@ -1,6 +1,8 @@
 """Damage is found before it can make an answer wrong."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,3 +178,20 @@ def test_a_missing_row_is_noticed(small: Path, tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="entries are missing"):
         Gallery.open(folder, model=MODEL)
     assert any("61 entries were stored, 60" in problem for problem in check_folder(folder).problems)
+
+
+def _many(place: Path, *counts: int) -> str:
+    words = [sys.executable, "-m", "tests.runtime.gallery.damage", str(place), *map(str, counts)]
+    done = subprocess.run(words, cwd=Path(__file__).parents[3], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
+    return done.stdout
+
+
+def test_damage_and_swapped_files_give_the_truth_or_a_sentence(tmp_path: Path) -> None:
+    assert "no crash, no wrong answer" in _many(tmp_path / "d", 60, 20, 20, 11, 1)
+
+
+@pytest.mark.slow
+def test_ten_thousand_damages_give_the_truth_or_a_sentence(tmp_path: Path) -> None:
+    _many(tmp_path / "d", 10_000, 2_000, 2_000, 500, 1)

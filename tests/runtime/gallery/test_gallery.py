@@ -119,7 +119,7 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = (tmp_path / "g" / "gallery.db").read_bytes()
-    with pytest.raises(GalleryError, match="schema 99, this program reads up to 1: update sightline"):
+    with pytest.raises(GalleryError, match="schema 99, this program reads up to 2: update sightline"):
         Gallery.open(tmp_path / "g", model=MODEL)
     assert (tmp_path / "g" / "gallery.db").read_bytes() == before
 

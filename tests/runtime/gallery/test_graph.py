@@ -98,7 +98,7 @@ def test_more_than_the_graph_gives_is_answered_exactly(gallery: Gallery) -> None
 
 
 def test_live_queries_are_sampled_against_exact_search(gallery: Gallery) -> None:
-    for _ in range(30):
+    for _ in range(120):
         for query in QUERIES:
             gallery.match(query, 5)
         gallery.settle(60)
