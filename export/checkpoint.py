@@ -61,7 +61,9 @@ def stalled(history: Sequence[Epoch], photos: int) -> float:
 
 
 def _standard_error(rate: float, photos: int) -> float:
-    return math.sqrt(rate * (1 - rate) / photos)
+    # Two more right and two more wrong photos (Agresti and Coull 1998): where all were right the error is not nothing.
+    doubted = (rate * photos + 2) / (photos + 4)
+    return math.sqrt(doubted * (1 - doubted) / photos)
 
 
 @dataclass(frozen=True, slots=True)

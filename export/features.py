@@ -59,7 +59,17 @@ def extract_features(
 def fit_projection(
     model: RecognitionModel, features: NDArray[np.float32], whitening: float = 0.25, shrinkage: float = 0.1
 ) -> None:
-    """Set the embedding's projection to a partly whitened PCA of features.
+    """Set the embedding's projection to a partly whitened PCA of features; see `whitened_projection`."""
+    mean, matrix = whitened_projection(features, model.dim, whitening, shrinkage)
+    with torch.no_grad():
+        model.projection.mean.copy_(torch.from_numpy(mean))
+        model.projection.matrix.copy_(torch.from_numpy(matrix))
+
+
+def whitened_projection(
+    features: NDArray[np.float32], dim: int, whitening: float = 0.25, shrinkage: float = 0.1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find a partly whitened PCA of features.
 
     Centred, so that what all photos share does not count; each direction is divided by its variance to the
     power `whitening` (1/2 would be full whitening). The variances are shrunk towards their mean (Ledoit and
@@ -67,10 +77,13 @@ def fit_projection(
     than dimensions the basis is completed by directions of the null space and stays orthogonal.
 
     Args:
-        model: Its projection is set in place.
         features: float32 [photos, feature_dim] of training photos, at least one.
+        dim: Directions to keep.
         whitening: Power of the variance, 0 for a plain PCA.
         shrinkage: Weight of the mean variance, in [0, 1].
+
+    Returns:
+        The mean [feature_dim] and the matrix [feature_dim, dim].
     """
     mean = features.mean(0, dtype=np.float64)
     centred = features - mean
@@ -78,10 +91,7 @@ def fit_projection(
     variance, basis = variance[::-1], basis[:, ::-1]
     shrunk = (1 - shrinkage) * np.maximum(variance, 0) + shrinkage * max(float(variance.mean()), 1e-12)
     scale = (shrunk / shrunk[0]) ** -whitening
-    matrix = (basis * scale)[:, : model.dim]
-    with torch.no_grad():
-        model.projection.mean.copy_(torch.from_numpy(mean))
-        model.projection.matrix.copy_(torch.from_numpy(np.ascontiguousarray(matrix)))
+    return mean, np.ascontiguousarray((basis * scale)[:, :dim])
 
 
 def nearest_recall(

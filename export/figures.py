@@ -19,9 +19,25 @@ from .parity import Parity
 from .quantize_choose import MethodTrial
 from .quantize_sensitivity import LayerSensitivity
 from .run import Epoch
+from .saturation_audit import Saturation
 
 _BINS = 10
 _PAIRS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Speed with another provider: fp32's time over this variant's there; None where this machine lacks it."""
+
+    provider: str
+    timing: Timing | None
+
+    @property
+    def sentence(self) -> str:
+        """What is said of it."""
+        if self.timing is None:
+            return f"its speed is not measured here: this machine has no {self.provider} provider"
+        return f"it is {self.timing.speedup:.2f} times as fast as fp32 with {self.provider} in the same run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,9 @@ class VariantFigures:
         timed: Whether the timing says anything of the machines it is for.
         trials: Ways of finding ranges that were tried, the chosen one first; empty for float.
         kept_float: Layers left in float to pass the gate.
+        repairs: Ways of mending it that were tried, the chosen one first; empty for float.
+        saturation: What an x86 CPU without VNNI makes of it; None for float.
+        elsewhere: For a variant that runs with another provider than the CPU's: its speed there.
     """
 
     name: str
@@ -58,6 +77,9 @@ class VariantFigures:
     timed: bool = True
     trials: tuple[MethodTrial, ...] = ()
     kept_float: tuple[str, ...] = ()
+    repairs: tuple[MethodTrial, ...] = ()
+    saturation: Saturation | None = None
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +164,11 @@ class Report:
     def default(self) -> VariantFigures:
         """The variant that devices run."""
         return next(one for one in self.variants if one.name == self.gate.default_variant)
+
+    @property
+    def audited(self) -> tuple[VariantFigures, ...]:
+        """The variants in integers, one for each way they answer without VNNI."""
+        return tuple(one for one in self.variants if one.saturation is not None)
 
 
 def class_figures(outputs: Outputs, truth: NDArray[np.int64], labels: Sequence[str]) -> tuple[ClassFigures, ...]:

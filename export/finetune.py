@@ -21,8 +21,9 @@ from sightline.models import RecognitionModel
 from sightline.runtime.preprocess import Image
 from sightline.runtime.reporter import Task
 
-from .augment import Augmentation, augment
+from .augment import augment
 from .evaluator import autocast
+from .negatives import destroy, evenness_loss
 from .photos import PhotoCache, ahead
 from .recipe import Recipe
 
@@ -84,7 +85,7 @@ class FineTuner:
         self._photos, self._targets, self._cache = photos, np.asarray(targets, np.int64), cache
         self._recipe, self._image_size, self._precision, self._seed = recipe, image_size, precision, seed
         self._device = next(model.parameters()).device
-        self._augmentation = Augmentation(recipe.crop_area, recipe.aspect, recipe.flip, recipe.colour)
+        self._augmentation = recipe.augmentation()
         self._mixing = np.random.default_rng(seed)
         self._frozen = freeze_front(model, recipe.frozen_share)
         self._optimizer = _optimizer(model, recipe)
@@ -168,13 +169,18 @@ class FineTuner:
         if self._recipe.cut_mix > 0 and self._mixing.random() < self._recipe.cut_mix:
             partner = torch.as_tensor(self._mixing.permutation(len(batch)))
             images, kept = cut_mix(images, partner, self._mixing)
+        count = round(self._recipe.negatives * len(batch))
+        shown = torch.cat([images, destroy(images, count, self._mixing)]) if count else images
         with autocast(self._device, self._precision):
-            logits = self.model.classifier(self.model.features(images)).float()
+            every = self.model.classifier(self.model.features(shown)).float()
+        logits = every[: len(batch)]
         smooth = self._recipe.label_smoothing
         loss = kept * nn.functional.cross_entropy(logits, wanted, label_smoothing=smooth)
         if kept < 1.0:
             other = nn.functional.cross_entropy(logits, wanted[partner], label_smoothing=smooth)
             loss = loss + (1 - kept) * other
+        if count:
+            loss = loss + self._recipe.negatives * evenness_loss(every[len(batch) :])
         self._optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)

@@ -12,7 +12,8 @@ import onnx
 from onnx import ModelProto
 
 from sightline.runtime.errors import BundleError
-from sightline.runtime.session import usable_cores  # sets what ONNX Runtime reads at its import
+
+from .onnx_session import open_graph, session_options
 
 import onnxruntime as ort  # isort: skip
 
@@ -79,13 +80,8 @@ def check_fusion(fusion: Fusion, convolutions: int, products: int, float_convolu
 def _optimized(model: bytes) -> ModelProto:
     with tempfile.TemporaryDirectory(prefix="sightline-") as folder:
         file = Path(folder) / "optimized.onnx"
-        options = ort.SessionOptions()
-        options.optimized_model_filepath = str(file)
-        options.intra_op_num_threads = usable_cores()
+        options = session_options()
         # Saving a graph with this machine's layout warns that it fits this machine only, which is the point.
-        options.log_severity_level = 4
-        try:
-            ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except (RuntimeError, ValueError) as error:
-            raise BundleError(f"ONNX Runtime cannot open the model: {str(error).splitlines()[0]}") from error
+        options.optimized_model_filepath = str(file)
+        open_graph(model, options)
         return onnx.load(file)

@@ -34,6 +34,7 @@ class Candidate:
         speedup: Its speed relative to fp32 in the same run.
         bytes: Size of its file.
         timed: Whether its speed here says anything of the machines it is for; if not, it cannot be the default.
+        untimed: What is said of its speed where it was not timed.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Candidate:
     speedup: float
     bytes: int
     timed: bool = True
+    untimed: str = "its speed has to be measured on the machines it is for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +133,5 @@ def _success(candidate: Candidate, drop: float, max_drop: float) -> str:
     moved = f"loses {drop:.2f}" if drop > 0 else f"gains {-drop:.2f}" if drop < 0 else "loses 0.00"
     accuracy = f"{candidate.name} {moved} points of top-1 on {candidate.top1.images} photos ({max_drop:g} allowed)"
     if not candidate.timed:
-        return f"{accuracy}; its speed has to be measured on the machines it is for"
+        return f"{accuracy}; {candidate.untimed}"
     return f"{accuracy} and is {candidate.speedup:.2f} times as fast as fp32 in the same run"

@@ -6,14 +6,11 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
-from sightline.runtime.errors import BundleError
 from sightline.runtime.preprocess import Image
-from sightline.runtime.session import usable_cores  # sets what ONNX Runtime reads at its import
 
 from .onnx_graph import INPUT_NAME, serialize
+from .onnx_session import open_graph, session_options
 from .onnx_view import copy_model
-
-import onnxruntime as ort  # isort: skip
 
 
 class Probe:
@@ -23,19 +20,23 @@ class Probe:
         names: The tensors that `run` gives.
     """
 
-    def __init__(self, model: ModelProto, names: Sequence[str]) -> None:
-        """Open the graph; memory per image is that of the tensors named."""
+    def __init__(self, model: ModelProto, names: Sequence[str], integers: bool = True) -> None:
+        """Open the graph; memory per image is that of the tensors named.
+
+        Args:
+            model: The graph.
+            names: Tensors to give.
+            integers: False keeps Quantize and Dequantize as they are written and computes in float between them,
+                which gives the same answer on every CPU.
+        """
         self.names = tuple(names)
         opened = copy_model(model)
         known = {value.name for value in opened.graph.output}
         opened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in known)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = usable_cores()
-        options.log_severity_level = 4
-        try:
-            self._session = ort.InferenceSession(serialize(opened), options, providers=["CPUExecutionProvider"])
-        except (RuntimeError, ValueError) as error:
-            raise BundleError(f"ONNX Runtime cannot open the graph: {str(error).splitlines()[0]}") from error
+        options = session_options()
+        if not integers:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        self._session = open_graph(serialize(opened), options, "the graph")
 
     def run(self, images: Image) -> dict[str, NDArray[Any]]:
         """Run a batch, uint8 (batch, height, width, 3) RGB, and give each tensor by name."""

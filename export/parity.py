@@ -1,15 +1,15 @@
-"""Whether the exported file answers as torch does, on real photos and at every batch size."""
+"""Whether the exported file answers as the model it was made from, on real photos and at every batch size."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from sightline.models import RecognitionModel
-from sightline.runtime.errors import BundleError
+from sightline.runtime.errors import BundleError, first_line
 from sightline.runtime.preprocess import Image
-from sightline.runtime.session import Session
+from sightline.runtime.session import ORT_ERRORS, Session
+
+from .float_model import FloatModel, answers, origin
 
 BATCH_SIZES = (1, 2, 5)
 # Measured for the six architectures on photos: logits differ by 1e-6 of their range, cosine 1 within 2e-7.
@@ -37,27 +37,24 @@ class Parity:
     agreement: float
 
 
-def check_parity(model: RecognitionModel, session: Session, images: Image) -> Parity:
-    """Compare torch with the exported file.
+def check_parity(model: FloatModel, session: Session, images: Image) -> Parity:
+    """Compare a model with the float file made of it.
 
     Args:
-        model: The torch model.
+        model: A torch model, or a foreign file.
         session: The exported file in ONNX Runtime.
         images: Prepared photos, uint8 (photos, height, width, 3) RGB.
 
     Raises:
         BundleError: They differ by more than the limits.
     """
-    with torch.inference_mode():
-        expected = [tensor.numpy() for tensor in model.eval()(torch.from_numpy(images))]
-    came = session.run(images)
-    parity = compare((expected[0], expected[1]), came)
+    parity = compare(answers(model, images), session.run(images))
     near = parity.logit_difference <= MAX_LOGIT_DIFFERENCE and parity.least_cosine >= LEAST_COSINE
     if not near or parity.agreement < 1.0:
         raise BundleError(
-            f"the exported file does not answer as torch does: on {parity.images} photos logits differ by up to "
-            f"{parity.logit_difference:.2e} of their range (limit {MAX_LOGIT_DIFFERENCE:.0e}), the smallest cosine "
-            f"is {parity.least_cosine:.6f} (limit {LEAST_COSINE}), {parity.agreement:.1%} of first answers agree"
+            f"the exported file does not answer as {origin(model)} does: on {parity.images} photos logits differ by "
+            f"up to {parity.logit_difference:.2e} of their range (limit {MAX_LOGIT_DIFFERENCE:.0e}), the smallest "
+            f"cosine is {parity.least_cosine:.6f} (limit {LEAST_COSINE}), {parity.agreement:.1%} of first answers agree"
         )
     return parity
 
@@ -107,7 +104,5 @@ def compare(
 def _run(session: Session, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     try:
         return session.run(images)
-    except RuntimeError as error:
-        raise BundleError(
-            f"the exported file cannot run a batch of {len(images)}: {str(error).splitlines()[0]}"
-        ) from error
+    except ORT_ERRORS as error:
+        raise BundleError(f"the exported file cannot run a batch of {len(images)}: {first_line(error)}") from error

@@ -1,13 +1,13 @@
 """The whole export: a model and its photos become a bundle that is proven, or a sentence that says why not.
 
-source -> float ONNX -> parity with torch -> int8 -> evaluation, drift, latency -> gate -> thresholds
+source -> float ONNX -> parity with its model -> int8 -> evaluation, drift, latency -> gate -> thresholds
        -> golden images, report, manifest -> bundle
 """
 
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,9 +22,10 @@ from sightline.runtime.reporter import QuietReporter, Reporter
 from .calibration import in_turn
 from .decision import DecisionFit, fit_decision
 from .figures import CalibrationFacts, Report, VariantFigures, class_figures, confusions, reliability
+from .float_model import float_graph, model_name
 from .gate import Candidate, Limits, judge
 from .latency import describe_cpu
-from .onnx_graph import export_onnx, serialize
+from .onnx_graph import serialize
 from .onnx_notes import with_notes
 from .parity import Parity, check_parity
 from .quantize import QuantizationOptions, Quantizer
@@ -32,7 +33,7 @@ from .quantize_sensitivity import LayerSensitivity
 from .report_html import render_report
 from .source import ExportSource
 from .targets import PORTABLE, find_targets
-from .variants import Built, Measured, Rescuer, build_float, build_variant, measure
+from .variants import Built, Measured, Rescuer, build_float, measure
 from .writer import check_place, file_entries, golden_files, write_bundle
 
 _PARITY_IMAGES = 32
@@ -89,22 +90,21 @@ def export_bundle(
     options, reporter = options or ExportOptions(), reporter or QuietReporter()
     targets = find_targets(options.targets)
     place = check_place(out)
-    reporter.say(f"exporting {source.model.architecture.name} with {len(source.labels)} classes")
-    model = export_onnx(source.model, source.spec)
+    reporter.say(f"exporting {model_name(source.model)} with {len(source.labels)} classes")
+    model = float_graph(source.model, source.spec)
     # The space of the embeddings is the float graph's; thresholds and labels written beside it do not change it.
     model_id = hashlib.sha256(serialize(model)).hexdigest()[:16]
     fp32 = build_float(model)
     photos = _prepared(in_turn(source.evaluation)[:_PARITY_IMAGES], source)
     parity = check_parity(source.model, fp32.session, photos)
-    quantizer = Quantizer(model, source.calibration, source.spec, options.quantization, reporter)
+    learned = [image.path for image in source.gallery]
+    quantizer = Quantizer(model, source.calibration, source.spec, options.quantization, reporter, learned)
     rescuer = Rescuer(quantizer, fp32, source, options.limits.max_drop, reporter)
-    built = [fp32]
-    for target in targets:
-        one = build_variant(target, quantizer)
-        built.append(rescuer.rescue(target, one) if options.rescue else one)
+    built = [fp32, *(rescuer.build(target, options.rescue) for target in targets)]
     ranking = rescuer.ranking
-    if options.rank_layers and not ranking:
-        ranking = quantizer.rank(targets[0].weights)
+    int8 = [target.weights for target in targets if target.weights is not None]
+    if options.rank_layers and int8 and not ranking:
+        ranking = quantizer.rank(int8[0])
     measured = measure(built, source, photos, options.threads, reporter)
     gate = _judge(measured.figures, options.limits)
     fit = _fit_decision(gate.default_variant, measured)
@@ -122,10 +122,13 @@ def _prepared(images: list[LabelledImage], source: ExportSource) -> Image:
 
 
 def _judge(variants: Sequence[VariantFigures], limits: Limits) -> GateResult:
-    reference, *candidates = (
-        Candidate(one.name, one.top1, one.drift, one.timing.speedup, one.bytes, one.timed) for one in variants
-    )
+    reference, *candidates = (_candidate(one) for one in variants)
     return judge(reference, candidates, limits)
+
+
+def _candidate(one: VariantFigures) -> Candidate:
+    candidate = Candidate(one.name, one.top1, one.drift, one.timing.speedup, one.bytes, one.timed)
+    return replace(candidate, untimed=one.elsewhere.sentence) if one.elsewhere else candidate
 
 
 def _fit_decision(default: str, measured: Measured) -> DecisionFit:
@@ -146,7 +149,7 @@ def _report(
     outputs = measured.evaluation[gate.default_variant]
     calibration = source.calibration
     return Report(
-        arch=source.model.architecture.name,
+        arch=model_name(source.model),
         labels=source.labels,
         input=source.spec,
         embedding_dim=source.model.dim,

@@ -81,7 +81,9 @@ def _is_absorbed(view: GraphView, node: NodeProto, core: set[str]) -> bool:
 def _moving(view: GraphView, core: set[str], absorbed: set[str]) -> set[str]:
     found: set[str] = set()
     for node in view.nodes:
-        if node.op_type in MOVING and _comes_from(view, node.input[0], core | found, absorbed):
+        # A shape that is computed from the batch is no activation to round.
+        settled = all(view.is_constant(name) for name in node.input[1:] if name)
+        if node.op_type in MOVING and settled and _comes_from(view, node.input[0], core | found, absorbed):
             found.add(node.name)
     return found
 

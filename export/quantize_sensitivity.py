@@ -1,7 +1,8 @@
-"""Which layer costs how much: each int8 node alone in int8, all others in float."""
+"""Which layer costs how much: each int8 node alone in int8, and the costliest ones alone in float."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import log10
 
 from onnx import ModelProto, NodeProto
 
@@ -13,6 +14,9 @@ from .quantize_plan import MOVING, QuantizationPlan, make_plan
 from .quantize_ranges import Range
 from .quantize_writer import WeightFormat, write_qdq
 
+# Leaving a layer in float is tried for as many of the costliest as a rescue may take, and some more.
+_LEFT_OUT = 12
+
 
 @dataclass(frozen=True, slots=True)
 class LayerSensitivity:
@@ -21,12 +25,19 @@ class LayerSensitivity:
     Attributes:
         node: The node's name in the graph.
         layer: The torch module that its weights come from, or the operator and the node's name.
-        error: Squared error of the logits, as a part of their variance.
+        error: Squared error of the logits, as a part of their variance, with this node alone in int8.
+        rest: The same with all in int8 but this node; None beyond the costliest twelve.
     """
 
     node: str
     layer: str
     error: float
+    rest: float | None = None
+
+    @property
+    def signal_to_noise_db(self) -> float:
+        """Variance of the logits over the error that this node alone brings, decibels."""
+        return -10 * log10(max(self.error, 1e-12))
 
 
 def rank_layers(
@@ -56,7 +67,13 @@ def rank_layers(
         came = logits(write_qdq(model, alone, dict(ranges), weights), images)
         found.append(LayerSensitivity(node.name, layer_name(view, node), error(expected, came)))
         done()
-    return tuple(sorted(found, key=lambda one: -one.error))
+    found.sort(key=lambda one: -one.error)
+
+    def rest(one: LayerSensitivity) -> LayerSensitivity:
+        others = write_qdq(model, make_plan(model, {one.node}), dict(ranges), weights)
+        return replace(one, rest=error(expected, logits(others, images)))
+
+    return (*map(rest, found[:_LEFT_OUT]), *found[_LEFT_OUT:])
 
 
 def ranked_nodes(model: ModelProto, plan: QuantizationPlan) -> list[NodeProto]:

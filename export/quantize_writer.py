@@ -65,6 +65,15 @@ def write_qdq(
     return _Writer(model, plan, ranges, weights or WeightFormat()).write()
 
 
+def tied_ranges(plan: QuantizationPlan, ranges: dict[str, Range]) -> dict[str, Range]:
+    """Give the ranges as they are written: what only moves another tensor's values has that one's."""
+    tied = dict(ranges)
+    for name, source in plan.same_range.items():
+        if name in plan.rounded:
+            tied[name] = tied[source]
+    return tied
+
+
 def quantize_weight(
     weight: NDArray[np.float32], axis: int, least_scale: NDArray[np.float64], steps: int
 ) -> QuantizedWeight:
@@ -93,10 +102,7 @@ class _Writer:
         self.view = GraphView(self.model)
         self.plan = plan
         self.weights = weights
-        self.ranges = dict(ranges)
-        for name, source in plan.same_range.items():
-            if name in plan.rounded:
-                self.ranges[name] = self.ranges[source]
+        self.ranges = tied_ranges(plan, ranges)
         # The tensor that an int8 node writes when the Relu behind it is absorbed.
         self.renamed = {node.input[0]: node.output[0] for node in self.view.nodes if node.name in plan.absorbed}
         self.constants: dict[str, NDArray[np.generic]] = {}

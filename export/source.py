@@ -1,4 +1,4 @@
-"""What is exported: a finished training run, or ready weights with labelled photos."""
+"""What is exported: a finished training run, ready weights, or (see `foreign`) an ONNX file from anywhere."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from sightline.runtime.reporter import QuietReporter, Reporter
 from .calibration import LEAST_IMAGES, CalibrationSet, choose_calibration, split_for_calibration
 from .data import load_data
 from .features import extract_features, fit_projection
+from .float_model import FloatModel
 from .run import Epoch, load_run
 
 
@@ -25,7 +26,7 @@ class ExportSource:
     """A model with the photos that prove it.
 
     Attributes:
-        model: In evaluation mode.
+        model: A torch model in evaluation mode, or a foreign ONNX file.
         labels: In the order of the logits.
         spec: Size and crop.
         calibration: The photos that ranges are measured on.
@@ -35,7 +36,7 @@ class ExportSource:
         history: Training epoch by epoch; empty for ready weights.
     """
 
-    model: RecognitionModel
+    model: FloatModel
     labels: tuple[str, ...]
     spec: InputSpec
     calibration: CalibrationSet
@@ -100,7 +101,7 @@ def source_from_weights(ready: ReadyWeights, seed: int = 0, reporter: Reporter |
     labels = tuple(read_labels(ready.labels))
     model, note = _load(ready, len(labels))
     reporter.say(note)
-    images = _labelled(ready, labels, reporter)
+    images = labelled_photos(ready.data, ready.label_column, ready.labels, labels, reporter)
     chosen, evaluation = split_for_calibration(images, seed=seed)
     if len(chosen) < LEAST_IMAGES:
         raise InputError(
@@ -131,18 +132,23 @@ def _load(ready: ReadyWeights, classes: int) -> tuple[RecognitionModel, str]:
     return model.eval(), loaded.note
 
 
-def _labelled(ready: ReadyWeights, labels: Sequence[str], reporter: Reporter) -> list[LabelledImage]:
-    images = match_labels(load_data(ready.data, ready.label_column, reporter=reporter).images, labels)
+def labelled_photos(
+    data: str, label_column: str, labels_file: str, labels: Sequence[str], reporter: Reporter
+) -> list[LabelledImage]:
+    """List the photos of a data set that a model has a label for; the others are counted in a warning.
+
+    Raises:
+        InputError: None has.
+    """
+    images = match_labels(load_data(data, label_column, reporter=reporter).images, labels)
     names = set(labels)
     strange = Counter(image.label for image in images if image.label not in names)
     kept = [image for image in images if image.label in names]
     if not kept:
         raise InputError(
-            f"no label of '{ready.data}' is among the {len(labels)} of '{ready.labels}' (it has "
+            f"no label of '{data}' is among the {len(labels)} of '{labels_file}' (it has "
             f"'{next(iter(strange))}', they begin with '{labels[0]}'): name the right column with --label-column"
         )
     if strange:
-        reporter.warn(
-            f"left out: {strange.total()} photos of {len(strange)} labels that '{ready.labels}' does not name"
-        )
+        reporter.warn(f"left out: {strange.total()} photos of {len(strange)} labels that '{labels_file}' does not name")
     return kept

@@ -21,6 +21,7 @@ from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import Reporter
 
+from .balance import balance_filters
 from .data import DataSet, Split, class_indices, load_data, natural_key, split_data
 from .evaluator import Evaluator, choose_device
 from .features import FEATURE_PHOTOS, extract_features
@@ -198,6 +199,9 @@ def _split(
 def _model(options: TrainOptions, classes: int) -> tuple[RecognitionModel, str]:
     try:
         model = build_model(options.arch, classes, options.dim)
-        return model, load_weights(model, options.weights).note
+        note = load_weights(model, options.weights).note
     except (UnknownArchitectureError, WeightsError) as error:
         raise InputError(str(error)) from error
+    if options.weights != "none":
+        balance_filters(model.trunk)
+    return model, note

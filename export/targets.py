@@ -15,27 +15,30 @@ class Target:
     Attributes:
         name: What `--target` calls it.
         variant: The name of its variant in the bundle.
-        precision: "int8".
-        weights: How int8 weights are rounded.
+        precision: "int8" or "fp16".
+        weights: How int8 weights are rounded; None for fp16.
         timed: Whether a latency measured on a workstation's CPU says anything of it.
+        provider: What its machines run it with, see `session.PROVIDERS`.
     """
 
     name: str
     variant: str
     precision: str
-    weights: WeightFormat
+    weights: WeightFormat | None
     timed: bool
+    provider: str = "cpu"
 
 
 PORTABLE = "portable"
 # Full-range weights overflow 16-bit sums on x86 CPUs without VNNI; ARM sums in 32 bits. Unsigned activations run
-# fully in int8 on both.
+# fully in int8 on both. CUDA has no int8 convolutions in ONNX Runtime (issue 12229 there), so GPUs get fp16.
 TARGETS = {
     target.name: target
     for target in (
         Target(PORTABLE, "int8", "int8", WeightFormat(64), timed=True),
         Target("x86-vnni", "int8-vnni", "int8", WeightFormat(127), timed=True),
         Target("arm64", "int8-arm64", "int8", WeightFormat(127), timed=False),
+        Target("cuda", "fp16", "fp16", None, timed=False, provider="cuda"),
     )
 }
 

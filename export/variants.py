@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from sightline.runtime.dataset import LabelledImage
+from sightline.runtime.errors import BundleError, ProviderError
 from sightline.runtime.preprocess import Image
 from sightline.runtime.reporter import Reporter
 from sightline.runtime.session import Session, open_session
@@ -15,13 +16,15 @@ from sightline.runtime.session import Session, open_session
 from .calibration import in_turn
 from .data import class_indices
 from .evaluate import Outputs, drift, rate, recall_at_1, run_variants, top_k
-from .figures import VariantFigures
+from .figures import Elsewhere, VariantFigures
 from .fusion import inspect_fusion
+from .half import MOST_HALF, to_half
 from .latency import measure_latency
 from .onnx_graph import serialize
 from .parity import check_batches
 from .quantize import QuantizedModel, Quantizer
 from .quantize_sensitivity import LayerSensitivity
+from .saturation_audit import Saturation, audit_saturation
 from .source import ExportSource
 from .targets import Target
 
@@ -43,6 +46,7 @@ class Built:
         session: The graph opened on this machine's CPU.
         quantized: How int8 was made; None for float.
         timed: Whether a latency measured here says anything of the machines it is for.
+        provider: What the machines it is for run it with.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Built:
     session: Session
     quantized: QuantizedModel | None = None
     timed: bool = True
+    provider: str = "cpu"
 
     @property
     def file(self) -> str:
@@ -83,12 +88,30 @@ def build_float(model: ModelProto) -> Built:
     return Built("fp32", "fp32", "any", model, open_session(serialize(model), "cpu"))
 
 
+def build_half(target: Target, fp32: Built, quantizer: Quantizer) -> Built:
+    """Make the half-precision variant; opened on the CPU, which computes it slowly and rightly.
+
+    Raises:
+        BundleError: The net's values are beyond what half precision holds.
+    """
+    largest = quantizer.largest_activation
+    if largest > MOST_HALF / 4:
+        raise BundleError(
+            f"an inner value of the net reaches {largest:,.0f} on the calibration photos and fp16 holds up to "
+            f"{MOST_HALF:,.0f}: export without --target {target.name}"
+        )
+    half = to_half(fp32.model)
+    session = open_session(serialize(half), "cpu")
+    return Built(target.variant, target.precision, target.name, half, session, None, target.timed, target.provider)
+
+
 def build_variant(target: Target, quantizer: Quantizer, keep_float: Sequence[str] = ()) -> Built:
-    """Make the variant for one target.
+    """Make the int8 variant for one target.
 
     Raises:
         BundleError: A node that was meant to run in int8 does not in this ONNX Runtime.
     """
+    assert target.weights is not None, f"{target.name} is not int8"
     quantized = quantizer.make(target.weights, keep_float)
     session = open_session(serialize(quantized.model), "cpu")
     return Built(target.variant, target.precision, target.name, quantized.model, session, quantized, target.timed)
@@ -113,11 +136,23 @@ class Rescuer:
         self._truth = np.asarray(class_indices(source.evaluation, source.labels), np.int64)
         self._reference: float | None = None
 
+    def build(self, target: Target, rescue: bool = True) -> Built:
+        """Make the variant for one target; an int8 one that loses too much is rescued where that is wanted.
+
+        Raises:
+            BundleError: A node that was meant to run in int8 does not, or fp16 cannot hold the net's values.
+        """
+        if target.weights is None:
+            return build_half(target, self._fp32, self._quantizer)
+        built = build_variant(target, self._quantizer)
+        return self.rescue(target, built) if rescue else built
+
     def rescue(self, target: Target, built: Built) -> Built:
         """Give the first form of the variant that keeps its accuracy, or the one built where none does."""
         # Float layers can at best give fp32's answers, so a gain that is asked for cannot be reached by them.
         if self._max_drop < 0 or self._drop(built) <= self._max_drop:
             return built
+        assert target.weights is not None, f"{target.name} is not int8"
         self.ranking = self.ranking or self._quantizer.rank(target.weights)
         for count in _RESCUES:
             kept = [layer.node for layer in self.ranking[:count]]
@@ -166,6 +201,8 @@ def measure(
     timed = {one.name: open_session(serialize(one.model), "cpu", threads) for one in variants}
     timings = measure_latency(timed, photos, variants[0].name)
     reference = variants[0].name
+    audits = _audits(variants, source, reporter)
+    elsewhere = {one.name: _elsewhere(variants[0], one, photos, threads) for one in variants}
 
     def figures(one: Built) -> VariantFigures:
         mine = evaluation[one.name]
@@ -185,9 +222,39 @@ def measure(
             timed=one.timed,
             trials=one.quantized.choice.trials if one.quantized else (),
             kept_float=one.quantized.kept_float if one.quantized else (),
+            repairs=one.quantized.repairs if one.quantized else (),
+            saturation=audits.get(one.name),
+            elsewhere=elsewhere[one.name],
         )
 
     return Measured(evaluation, gallery, truth, gallery_truth, tuple(figures(one) for one in variants))
+
+
+def _audits(variants: Sequence[Built], source: ExportSource, reporter: Reporter) -> dict[str, Saturation]:
+    found: dict[str, Saturation] = {}
+    same: dict[bytes, Saturation] = {}
+    for one in variants:
+        if one.quantized is not None:
+            # Two targets may share their bytes.
+            data = serialize(one.model)
+            if data not in same:
+                photos = source.calibration.images
+                same[data] = audit_saturation(
+                    one.model, one.quantized.names, photos, source.labels, source.spec, reporter
+                )
+            found[one.name] = same[data]
+    return found
+
+
+def _elsewhere(reference: Built, one: Built, photos: Image, threads: int) -> Elsewhere | None:
+    """Time a variant for another provider beside fp32 there, where this machine has it."""
+    if one.provider == "cpu":
+        return None
+    try:
+        sessions = {each.name: open_session(serialize(each.model), one.provider, threads) for each in (reference, one)}
+    except ProviderError:
+        return Elsewhere(one.provider, None)
+    return Elsewhere(one.provider, measure_latency(sessions, photos, reference.name)[one.name])
 
 
 def _classes(images: Sequence[LabelledImage], source: ExportSource) -> NDArray[np.int64]:

@@ -49,17 +49,38 @@ def draw_folder(folder: Path, per_class: int, first_seed: int = 0) -> list[Label
     return read_dataset(folder)
 
 
-@cache
 def small_net(name: str = "resnet18", classes: int = 4) -> RecognitionModel:
-    """A net with random trunk; seeded."""
+    """A net with random trunk; seeded, the caller's own."""
     torch.manual_seed(0)
     return build_model(name, classes, 32).eval()
 
 
-@cache
 def small_graph(name: str = "resnet18") -> ModelProto:
-    """Its float ONNX graph at 32 pixels."""
+    """Its float ONNX graph at 32 pixels, the caller's own."""
+    copy = ModelProto()
+    copy.CopyFrom(_small_graph(name))
+    return copy
+
+
+@cache
+def _small_graph(name: str) -> ModelProto:
     return export_onnx(small_net(name), SPEC)
+
+
+@cache
+def lively_graph(name: str) -> ModelProto:
+    """The float graph of a net whose batch norms have seen data, so that signals neither fade nor explode."""
+    torch.manual_seed(0)
+    model = build_model(name, 4, 32).train()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None
+            torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(layer.bias, -0.5, 0.5)
+    with torch.no_grad():
+        for seed in range(3):
+            model(torch.from_numpy(images(16, 100 + seed)))
+    return export_onnx(model.eval(), SPEC)
 
 
 def trained_source(folder: Path, per_class: int = 12) -> ExportSource:

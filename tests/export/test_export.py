@@ -17,7 +17,9 @@ from sightline.export.evaluate import Rate, run_variants
 from sightline.export.gate import Limits
 from sightline.export.onnx_graph import export_onnx
 from sightline.export.pipeline import ExportOptions, ExportResult, export_bundle
+from sightline.export.qat import Schedule
 from sightline.export.quantize import QuantizationOptions, Quantizer
+from sightline.export.quantize_choose import TRAINED
 from sightline.export.quantize_writer import WeightFormat
 from sightline.export.targets import Target
 from sightline.export.variants import Rescuer, build_float, build_variant
@@ -163,17 +165,57 @@ def test_a_variant_that_no_rescue_helps_is_given_back(source, monkeypatch):
     assert Rescuer(quantizer, fp32, source, 0.0, QuietReporter()).rescue(target, built) is built
 
 
-def test_several_targets_and_the_ranking_are_shipped(source, tmp_path):
-    options = ExportOptions(Limits(max_drop=20), targets=("x86-vnni", "portable", "arm64"), rank_layers=True)
-    result = export_bundle(source, tmp_path / "kiosk.bundle", options)
-    shipped = {one.name: one for one in result.manifest.variants}
-    assert list(shipped) == ["fp32", "int8", "int8-vnni", "int8-arm64"]
-    assert [one.target for one in shipped.values()] == ["any", "portable", "x86-vnni", "arm64"]
-    assert result.report.sensitivity[0].error >= result.report.sensitivity[-1].error
-    page = (tmp_path / "kiosk.bundle" / "report.html").read_text()
+@pytest.fixture(scope="module")
+def several(source, tmp_path_factory) -> ExportResult:
+    targets = ("x86-vnni", "portable", "arm64", "cuda")
+    options = ExportOptions(Limits(max_drop=20), targets=targets, rank_layers=True)
+    return export_bundle(source, tmp_path_factory.mktemp("several") / "kiosk.bundle", options)
+
+
+def test_several_targets_and_the_ranking_are_shipped(several):
+    shipped = {one.name: one for one in several.manifest.variants}
+    assert list(shipped) == ["fp32", "int8", "int8-vnni", "int8-arm64", "fp16"]
+    assert [one.target for one in shipped.values()] == ["any", "portable", "x86-vnni", "arm64", "cuda"]
+    assert several.report.sensitivity[0].error >= several.report.sensitivity[-1].error
+    page = (several.path / "report.html").read_text()
     assert "Which layer costs how much" in page and "int8-arm64" in page
     assert shipped["int8-arm64"].latency_ms is None
-    Recognizer(Bundle.load(tmp_path / "kiosk.bundle"), "cpu", "int8-vnni", 1)
+    assert all(one.rest is not None for one in several.report.sensitivity[:8])
+    for variant in ("int8-vnni", "fp16"):
+        assert not check_golden(Recognizer(Bundle.load(several.path), "cpu", variant, 1)).failures
+
+
+def test_half_precision_says_what_it_is_for_and_is_never_the_default(several):
+    half = next(one for one in several.report.variants if one.name == "fp16")
+    assert half.precision == "fp16" and half.target == "cuda" and half.saturation is None
+    assert half.drift.agreement == 1.0 and half.drift.least_cosine > 0.999
+    assert half.bytes < 0.56 * several.report.variants[0].bytes and several.manifest.default_variant != "fp16"
+    assert half.elsewhere is not None and half.elsewhere.provider == "cuda"
+    if half.elsewhere.timing is None:
+        said = next(reason for reason in several.report.gate.reasons if reason.startswith("fp16"))
+        assert said.endswith("its speed is not measured here: this machine has no cuda provider")
+        assert "not measured here" in (several.path / "report.html").read_text()
+
+
+def test_the_report_says_what_a_cpu_without_vnni_answers(several):
+    audits = {one.name: one.saturation for one in several.report.audited}
+    assert list(audits) == ["int8", "int8-vnni", "int8-arm64"]
+    assert audits["int8"] is not None and not audits["int8"].possible and audits["int8"].largest_sum <= 32_640
+    full = audits["int8-vnni"]
+    assert full is not None and full.possible and full.images == 48 and full == audits["int8-arm64"]
+    assert full.largest_sum > 32_767 and full.without_vnni is not None and full.without_vnni.images == 48
+    page = (several.path / "report.html").read_text()
+    assert "The same answer on every CPU?" in page and "cannot saturate: its weights allow no sum" in page
+    data = json.loads((several.path / "report.json").read_text())
+    assert data["variants"][2]["saturation"]["agreement"] == full.agreement
+
+
+def test_training_for_int8_goes_through_the_whole_export(source, tmp_path):
+    quantization = QuantizationOptions(("mse", "minmax"), train=Schedule(3, 4))
+    result = export_bundle(source, tmp_path / "kiosk.bundle", ExportOptions(Limits(20), quantization))
+    assert TRAINED in {trial.method for trial in result.report.variants[1].repairs}
+    assert TRAINED in (tmp_path / "kiosk.bundle" / "report.html").read_text()
+    assert Bundle.load(tmp_path / "kiosk.bundle").manifest.variants[1].precision == "int8"
 
 
 def test_unknown_target_is_named(source, tmp_path):
@@ -236,11 +278,14 @@ def words(ready: Path, **changes: object) -> list[object]:
 
 def test_ready_weights_become_a_bundle_without_training(ready, tmp_path):
     out = tmp_path / "kiosk.bundle"
-    done = sightline("export", *words(ready), "--max-drop", 20, "--out", out, "--json")
+    chosen = ("--target", "portable", "--target", "cuda", "--qat", "--qat-steps", 2)
+    done = sightline("export", *words(ready), "--max-drop", 20, "--out", out, "--json", *chosen)
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed["gate"]["passed"] and printed["bundle_id"] == Bundle.load(out).bundle_id
     assert printed["calibration"]["images"] == 32 and printed["variants"][0]["top1"]["images"] == 32
+    assert [one["name"] for one in printed["variants"]] == ["fp32", "int8", "fp16"]
+    assert "trained for int8" in {one["method"] for one in printed["variants"][1]["repairs"]}
     assert sightline("verify", out).returncode == 0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sightline.export.calibration import choose_calibration, in_turn, split_for_calibration
-from sightline.export.decision import choose_threshold, fit_decision, fit_temperature
+from sightline.export.decision import KNOWN_ACCEPTANCE, choose_threshold, fit_decision, fit_temperature
 from sightline.export.evaluate import Drift, Outputs, drift, nearest, rate, recall_at_1, top_k
 from sightline.export.figures import confusions, reliability
 from sightline.export.gate import Candidate, Limits, judge
@@ -18,6 +18,7 @@ from sightline.export.writer import check_place, file_entries, write_bundle
 from sightline.runtime.bundle import Bundle
 from sightline.runtime.errors import BundleError, InputError
 from sightline.runtime.manifest import Embedding, Manifest, Variant
+from sightline.runtime.recognition import softmax
 from tests.export.nets import SPEC, draw_folder
 from tests.factories import unit
 
@@ -218,7 +219,38 @@ def test_policy_says_how_it_was_measured():
     policy = fit_decision(queries, truth, gallery, gallery_truth).policy
     assert policy.images == 200 and "striking the true class" in policy.method
     assert policy.gallery_false_accept_rate is not None and policy.gallery_false_accept_rate <= 0.05
-    assert 0 < policy.min_probability < 1 and policy.false_reject_rate is not None
+    assert 0 < policy.min_probability < 1 and policy.unknown_logit is not None and policy.similarity_weight >= 0
+    assert policy.false_reject_rate == pytest.approx(1 - KNOWN_ACCEPTANCE, abs=0.01)
+    assert "aimed at 90% of the known" in policy.method
+
+
+def test_unknown_takes_the_photos_in_which_no_logit_stands_out():
+    random = np.random.default_rng(1)
+    truth = random.integers(0, 6, 300)
+    logits = 6.0 * np.eye(6)[truth] + random.normal(0, 0.7, (300, 6))
+    same = outputs(logits, np.eye(8)[truth])
+    policy = fit_decision(same, truth, same, truth).policy
+    # All logits alike but low: the usual softmax is sure of the first, for it stands out among the others.
+    foreign = np.float32([[2.0, -4, -4, -4, -4, -4], [2.0, 2.0, 2.0, 2.0, 2.0, 2.0]])
+    assert softmax(foreign, policy.temperature)[0].max() > policy.min_probability
+    said = softmax(foreign, policy.temperature, policy.unknown_logit)
+    assert said.max() < policy.min_probability and said.sum(axis=1).max() < 1
+
+
+def test_the_gallery_weighs_more_where_it_knows_more():
+    random = np.random.default_rng(2)
+    truth = random.integers(0, 5, 250)
+    logits = 1.5 * np.eye(5)[truth] + random.normal(0, 1.0, (250, 5))
+
+    def most_gain(clusters: np.ndarray, of_gallery: np.ndarray) -> float:
+        queries, gallery = (
+            outputs(logits, np.eye(5, 12)[where] + random.normal(0, 0.1, (250, 12))) for where in (clusters, of_gallery)
+        )
+        policy = fit_decision(queries, truth, gallery, truth).policy
+        return policy.similarity_weight * (1 - policy.supporting_similarity)
+
+    blind = random.integers(0, 5, (2, 250))
+    assert most_gain(truth, truth) > 2 * most_gain(*blind) >= 0
 
 
 def test_without_two_photos_of_a_class_the_gallery_threshold_is_the_default():

@@ -12,7 +12,7 @@ from sightline.export.onnx_graph import serialize
 from sightline.export.onnx_probe import Probe
 from sightline.export.onnx_view import GraphView, copy_model, set_constants
 from sightline.export.quantize import QuantizationOptions, quantize
-from sightline.export.quantize_choose import choose_ranges
+from sightline.export.quantize_choose import PLAIN, Form, choose_ranges
 from sightline.export.quantize_input import fold_normalization
 from sightline.export.quantize_plan import make_plan
 from sightline.export.quantize_ranges import METHODS, Observation, Range, find_ranges, observe
@@ -160,7 +160,7 @@ def test_the_best_method_is_chosen_on_photos_it_did_not_see():
     model = fold_normalization(small_graph())
     plan = make_plan(model)
     seen = observe(model, batches(), plan.rounded)
-    choice = choose_ranges(model, plan, seen, WeightFormat(), list(batches(2, seed=50)()))
+    choice = choose_ranges([Form(PLAIN, model, seen)], plan, WeightFormat(), list(batches(2, seed=50)()))
     assert {trial.method for trial in choice.trials} == set(METHODS)
     assert [trial.error for trial in choice.trials] == sorted(trial.error for trial in choice.trials)
     assert choice.ranges == find_ranges(seen, choice.trials[0].method)

@@ -112,7 +112,13 @@ def test_photos_of_the_users_own_are_evaluated_on(photos, tmp_path):
 def start(photos: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     words = ["train", str(photos), "--out", str(out), "--arch", "mobilenet_v3_small", "--weights", "none"]
     command = [sys.executable, "-m", "sightline.edge_app", *words, "--image-size", "64", "--val-fraction", "0.2", *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # Tests that were started in the background ignore Ctrl-C, and what they start would too.
+    return subprocess.Popen(command, **pipes, text=True, preexec_fn=_heed_ctrl_c)
+
+
+def _heed_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sightline.export.augment import Augmentation, augment, crop_box
+from sightline.export.balance import balance_filters, he_std
 from sightline.export.checkpoint import Best
 from sightline.export.evaluator import Score
 from sightline.export.features import extract_features, fit_projection
@@ -71,9 +72,36 @@ def test_crops_lie_inside_and_keep_enough(rows, columns):
 
 
 def test_the_same_generator_draws_the_same_picture():
-    how = Augmentation(0.25, 4 / 3, 0.5, 0.3)
+    how = Augmentation(0.25, 4 / 3, 0.5, 0.3, tint=0.15, rotation=15.0, erase=0.5)
     first, second = (augment(frame(50, 70), 32, how, np.random.default_rng(7)) for _ in range(2))
     assert np.array_equal(first, second)
+
+
+def test_tint_moves_the_white_and_keeps_black():
+    white = np.full((40, 40, 3), 180, np.uint8)
+    how = Augmentation(1.0, 1.0, 0.0, 0.0, tint=0.3)
+    made = augment(white, 32, how, np.random.default_rng(0))
+    assert len({int(value) for value in made[0, 0]}) > 1
+    assert np.ptp(made, axis=(0, 1)).max() == 0
+    assert augment(0 * white, 32, how, np.random.default_rng(0)).max() == 0
+
+
+def test_a_turned_picture_has_no_black_corners():
+    image = np.full((64, 64, 3), 200, np.uint8)
+    image[24:40, 20:44] = 90
+    made = augment(image, 64, Augmentation(1.0, 1.0, 0.0, 0.0, rotation=30.0), np.random.default_rng(0))
+    assert made.min() >= 90
+    assert not np.array_equal(made, image)
+    assert abs(float(made.mean()) - float(image.mean())) < 2
+
+
+def test_erasing_hides_one_rectangle():
+    image = frame(64, 64)
+    made = augment(image, 64, Augmentation(1.0, 1.0, 0.0, 0.0, erase=1.0), np.random.default_rng(3))
+    rows, columns = np.nonzero((made != augment(image, 64, NONE, np.random.default_rng(3))).any(2))
+    hidden = made[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert np.ptp(hidden, axis=(0, 1)).max() == 0
+    assert 0.01 < hidden.size / made.size < 0.4
 
 
 def test_cache_shrinks_by_exact_halving_and_bounds_its_memory(tmp_path):
@@ -109,7 +137,8 @@ def test_recipe_schedule():
     recipe = Recipe()
     assert recipe.lr_at(0) == 0
     assert recipe.lr_at(recipe.warmup) == pytest.approx(1)
-    assert recipe.lr_at(1) == pytest.approx(0, abs=1e-9)
+    assert recipe.lr_at(1) == pytest.approx(recipe.lr_floor)
+    assert Recipe.for_data(1000, pretrained=False).lr_at(1) == pytest.approx(0, abs=1e-9)
     sizes = [recipe.size_at(progress, 224) for progress in (0.0, 0.5, 1.0)]
     assert sizes == sorted(sizes)
     assert all(size % 32 == 0 and size <= 224 for size in sizes)
@@ -280,3 +309,29 @@ def test_features_are_those_of_the_device_preprocessing(tmp_path):
         one = model.features(torch.from_numpy(prepare(read_image(images[1].path), spec)[None])).numpy()
     assert found.shape == (3, model.feature_dim)
     assert np.allclose(found[1], one[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ["mobilenet_v2", "mobilenet_v3_small", "resnet18"])
+def test_balanced_filters_have_one_length_and_give_the_same_answers(arch):
+    torch.manual_seed(0)
+    net = build_model(arch, 5).trunk.double()
+    norms = [layer for layer in net.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.weight.data *= torch.rand(len(layer.weight), 1, 1, 1) * 30 + 0.01
+    images = torch.randn(8, 3, 64, 64).double()
+    net.train()(images)  # statistics that fit the weights
+    net.eval()
+    before = net(images).detach()
+    pruned = next(layer for layer in net.modules() if isinstance(layer, torch.nn.Conv2d))
+    assert balance_filters(net) == sum(norm.num_features for norm in norms)
+    assert torch.allclose(net(images), before, atol=1e-9 * float(before.abs().max()))
+    lengths = pruned.weight.detach().flatten(1).square().mean(1).sqrt()
+    assert torch.allclose(lengths, torch.full_like(lengths, he_std(pruned)))
+
+
+def test_a_dead_filter_is_not_blown_up():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4)).eval()
+    net[0].weight.data[1] = 0
+    assert balance_filters(net) == 3
+    assert float(net[0].weight[1].detach().abs().max()) == 0
