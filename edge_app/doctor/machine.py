@@ -1,0 +1,159 @@
+"""Processor, memory, disk, temperature and throttling, as the kernel tells."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from .finding import Finding, Level, ok
+
+LEAST_MEMORY_BYTES = 500_000_000
+LEAST_DISK_BYTES = 500_000_000
+HOT_C = 80.0
+_MATTERING = ("avx2", "avx512_vnni", "avx_vnni", "avx512f", "asimddp", "i8mm", "neon", "asimd", "fphp", "sve")
+# Bits of the Raspberry Pi's firmware: now in the low half, since the start in the high half.
+_PI_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+_PI_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+
+
+def examine_machine(root: Path, place: Path) -> Iterator[Finding]:
+    """Look at the machine.
+
+    Args:
+        root: Where /proc and /sys are; tests give another folder.
+        place: Where galleries and outputs will be written.
+    """
+    yield _board(root)
+    yield _processor(root)
+    yield _cores(root)
+    yield from _memory(root)
+    yield _disk(place)
+    yield _temperature(root)
+    yield from _throttling(root)
+
+
+def cpu_flags(root: Path) -> frozenset[str]:
+    """The processor's features by the kernel's names."""
+    words: set[str] = set()
+    for line in _lines(root / "proc/cpuinfo"):
+        key, _, value = line.partition(":")
+        if key.strip().lower() in ("flags", "features"):
+            words.update(value.split())
+    return frozenset(words)
+
+
+def _board(root: Path) -> Finding:
+    model = _text(root / "proc/device-tree/model").strip("\x00 ") or _text(root / "sys/class/dmi/id/product_name")
+    page = os.sysconf("SC_PAGE_SIZE")
+    said = f"{model or platform.node() or 'unnamed'}, {platform.machine()}, {platform.system()} {platform.release()}"
+    return ok("board", f"{said}, pages of {page // 1024} KiB, Python {platform.python_version()}")
+
+
+def _processor(root: Path) -> Finding:
+    flags = cpu_flags(root)
+    has = [flag for flag in _MATTERING if flag in flags]
+    said = ", ".join(has) or "none of the features that matter were found"
+    if platform.machine() in ("x86_64", "AMD64"):
+        if not flags & {"avx512_vnni", "avx_vnni"}:
+            remedy = "int8 sums may saturate without VNNI: use the bundle's fp32 or portable int8 variant"
+            return Finding("processor", Level.NOTE if "avx2" in flags else Level.WARN, said, remedy)
+    elif not flags & {"asimddp"}:
+        remedy = "without dot products (asimddp) int8 is hardly faster than fp32: compare both with 'sightline bench'"
+        return Finding("processor", Level.NOTE, said, remedy)
+    return ok("processor", said)
+
+
+def _cores(root: Path) -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    said = f"{usable} of {os.cpu_count()} usable"
+    quota = _text(root / "sys/fs/cgroup/cpu.max").split()
+    if quota and quota[0].isdecimal():
+        said += f", held to {int(quota[0]) / int(quota[1]):.1f} by a control group"
+    governor = _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
+    if governor == "powersave" and not _text(root / "sys/devices/system/cpu/intel_pstate/status"):
+        remedy = "the lowest clock is kept: 'sudo cpupower frequency-set -g ondemand' or performance"
+        return Finding("cores", Level.WARN, f"{said}, governor {governor}", remedy)
+    return ok("cores", said + (f", governor {governor}" if governor else ""))
+
+
+def _memory(root: Path) -> Iterator[Finding]:
+    sizes = {}
+    for line in _lines(root / "proc/meminfo"):
+        key, _, value = line.partition(":")
+        sizes[key] = int(value.split()[0]) * 1024 if value.split() else 0
+    if "MemAvailable" not in sizes:
+        yield Finding("memory", Level.NOTE, "the system does not tell")
+        return
+    free, total = sizes["MemAvailable"], sizes.get("MemTotal", 0)
+    limit = _text(root / "sys/fs/cgroup/memory.max").strip()
+    held = f", held to {int(limit) / 1e9:.1f} GB by a control group" if limit.isdecimal() else ""
+    said = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free{held}"
+    if min(free, int(limit) if limit.isdecimal() else free) < LEAST_MEMORY_BYTES:
+        yield Finding("memory", Level.WARN, said, "close other programs; a run needs about 300 MB")
+    else:
+        yield ok("memory", said)
+
+
+def _disk(place: Path) -> Finding:
+    there = next((one for one in (place, *place.parents) if one.exists()), Path("/"))
+    use = shutil.disk_usage(there)
+    said = f"{use.free / 1e9:.1f} of {use.total / 1e9:.1f} GB free at {there}"
+    if not os.access(there, os.W_OK):
+        return Finding("disk", Level.WARN, f"{said}, not writable", "galleries and outputs need a folder you may write")
+    if use.free < LEAST_DISK_BYTES:
+        return Finding("disk", Level.WARN, said, "make room: a full disk ends recordings and teaching")
+    return ok("disk", said)
+
+
+def _temperature(root: Path) -> Finding:
+    degrees = []
+    for file in sorted(root.glob("sys/class/thermal/thermal_zone*/temp")):
+        value = _text(file).strip()
+        if value.lstrip("-").isdecimal():
+            degrees.append(int(value) / 1000)
+    if not degrees:
+        return Finding("temperature", Level.NOTE, "the system does not tell")
+    hottest = max(degrees)
+    if hottest >= HOT_C:
+        return Finding("temperature", Level.WARN, f"{hottest:.0f} °C", "it will slow down: give it air or a heat sink")
+    return ok("temperature", f"{hottest:.0f} °C")
+
+
+def _throttling(root: Path) -> Iterator[Finding]:
+    word = _text(root / _PI_THROTTLED).strip()
+    if word:
+        yield _pi_throttling(int(word, 16))
+        return
+    counts = [
+        _text(file).strip() for file in root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")
+    ]
+    times = max((int(count) for count in counts if count.isdecimal()), default=None)
+    if times is None:
+        yield Finding("throttling", Level.NOTE, "the system does not tell")
+    elif times:
+        yield Finding("throttling", Level.NOTE, f"{times} times since the start", "it was too hot: give it air")
+    else:
+        yield ok("throttling", "never since the start")
+
+
+def _pi_throttling(word: int) -> Finding:
+    now = [text for bit, text in _PI_BITS.items() if word >> bit & 1]
+    once = [text for bit, text in _PI_BITS.items() if word >> (16 + bit) & 1]
+    remedy = "use the official power supply and a short cable" if word & 0x10001 else "give it air or a heat sink"
+    if now:
+        return Finding("throttling", Level.WARN, f"now: {', '.join(now)}", remedy)
+    if once:
+        return Finding("throttling", Level.NOTE, f"since the start: {', '.join(once)}", remedy)
+    return ok("throttling", "never since the start")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _lines(file: Path) -> list[str]:
+    return _text(file).splitlines()

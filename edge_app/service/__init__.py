@@ -1,0 +1,1 @@
+"""Running as a systemd service: its unit, its configuration, and the words between the two."""

@@ -1,0 +1,61 @@
+"""What a run with these options needs of the machine, read from its options."""
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from .config import paths_of
+from .unit import Needs
+
+_WRITTEN = ("gallery", "json_file", "record", "events", "trace")
+_FAR_AWAY = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "rtp", "srt")
+
+
+def needs_of(command: click.Command, given: Mapping[str, Any]) -> Needs:
+    """Tell what a run needs.
+
+    Args:
+        command: `sightline run`.
+        given: Its options by parameter name, paths absolute.
+    """
+    paths = paths_of(command, given)
+    source = str(given["source"])
+    scheme = urlsplit(source).scheme if "://" in source else ""
+    provider = str(given.get("provider") or "auto")
+    reads = [paths["bundle"]]
+    if not scheme and not source.isdecimal() and not source.startswith("/dev/"):
+        reads.append(Path(source))
+    return Needs(
+        writes=tuple(paths[name] for name in _WRITTEN if name in paths),
+        reads=tuple(reads),
+        camera=scheme in ("camera", "v4l2") or source.isdecimal() or source.startswith("/dev/"),
+        network=_far(source, scheme) or any(map(_beyond, _hosts(given))),
+        loopback=bool(_hosts(given)) or scheme in _FAR_AWAY,
+        any_device=scheme in ("picamera", "screen") or provider not in ("auto", "cpu") or Path("/dev/nvidia0").exists(),
+        runs_commands=bool(given.get("on_event")),
+    )
+
+
+def _far(source: str, scheme: str) -> bool:
+    return scheme in _FAR_AWAY and _beyond(urlsplit(source).hostname or "")
+
+
+def _hosts(given: Mapping[str, Any]) -> list[str]:
+    """Hosts that the outputs speak with or listen at."""
+    addresses = [given.get("mqtt"), *(given.get("webhooks") or ())]
+    hosts = [urlsplit(str(one)).hostname or "" for one in addresses if one]
+    listening = [str(given[name]) for name in ("metrics", "kiosk") if given.get(name)]
+    return hosts + [one.rpartition(":")[0].strip("[]") or "127.0.0.1" for one in listening]
+
+
+def _beyond(host: str) -> bool:
+    if host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
