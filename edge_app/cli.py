@@ -23,7 +23,12 @@ COMMANDS = {
     "predict": "Recognise images.",
     "gallery": "Build, search and keep a gallery of known items.",
     "run": "Recognise what a camera or video shows, live.",
+    "replay": "Answer the frames that a run kept once more, and name the first difference.",
+    "service": "Install a run as a system service.",
+    "events": "Show what the event log of a run holds.",
+    "doctor": "Say what this device has and lacks, and what to do.",
     "inspect": "Show what a bundle holds and what was measured of it.",
+    "bench": "Time a bundle's variants side by side, and beside other runtimes.",
     "verify": "Check every byte and the golden answers of a bundle on this machine.",
 }
 _EXTRA_HINT = "this command needs the workstation's packages: pip install 'sightline[export]'"

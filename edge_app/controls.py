@@ -22,6 +22,7 @@ class Command(StrEnum):
 
     QUIT = "quit"
     TEACH = "teach"
+    CANCEL = "cancel"
     UNDO = "undo"
     PAUSE = "pause"
 
@@ -55,9 +56,28 @@ class Stop:
         return bool(self.reason)
 
 
+class Wish:
+    """Something asked for from outside and taken once; a signal handler may ask."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def ask(self) -> None:
+        """Ask for it."""
+        self._asked = True
+
+    def take(self) -> bool:
+        """Whether it was asked for since the last call."""
+        asked, self._asked = self._asked, False
+        return asked
+
+
 @contextmanager
-def stopped_by_signals(stop: Stop) -> Iterator[None]:
-    """Let SIGTERM (exit code 0) and Ctrl-C (130) end the run in order; a second Ctrl-C ends it at once."""
+def stopped_by_signals(stop: Stop, reload: Wish | None = None) -> Iterator[None]:
+    """Let SIGTERM (exit code 0) and Ctrl-C (130) end the run in order; a second Ctrl-C ends it at once.
+
+    SIGHUP asks for `reload`; on a terminal it means that the terminal was closed, and ends the run in order.
+    """
 
     def terminate(number: int, frame: FrameType | None) -> None:
         stop.ask("asked to end")
@@ -67,10 +87,16 @@ def stopped_by_signals(stop: Stop) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.ask("interrupted", 130)
 
-    previous = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, terminate),
-        signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
-    }
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        if reload is None or _on_terminal():
+            stop.ask("the terminal was closed")
+        else:
+            reload.ask()
+
+    handlers = {signal.SIGTERM: terminate, signal.SIGINT: interrupt}
+    if hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = hang_up
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
@@ -78,8 +104,12 @@ def stopped_by_signals(stop: Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _on_terminal() -> bool:
+    return any(stream is not None and stream.isatty() for stream in (sys.__stdin__, sys.__stderr__))
+
+
 class Lines:
-    """Orders read from a stream without waiting: `teach NAME`, `undo`, `pause`, `quit`.
+    """Orders read from a stream without waiting: `teach NAME`, `cancel`, `undo`, `pause`, `quit`.
 
     Args:
         stream: A pipe or terminal; a regular file works too.
@@ -109,7 +139,7 @@ def parse_order(line: str) -> Order | str:
     try:
         command = Command(word.lower())
     except ValueError:
-        return f"'{word}' is no command: expected teach NAME, undo, pause or quit"
+        return f"'{word}' is no command: expected teach NAME, cancel, undo, pause or quit"
     if command is Command.TEACH and not rest.strip():
         return "teach needs a name: teach NAME"
     return Order(command, rest.strip() or None)

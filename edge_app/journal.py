@@ -1,54 +1,62 @@
 """JSON lines of a run: what was decided, and what happened."""
 
-import os
-import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
-from sightline.runtime.errors import InputError
-
 from .connection import Frame
+from .outputs.event import iso_time
+from .outputs.lines import LineWriter
+from .outputs.settings import Rotation
 from .reader import Status
 from .sight import Seen
 from .teach import Refused, Removed, Taught, TeachEvent
 
 
 class Journal:
-    """Writes one JSON object a line, each flushed at once.
-
-    A disk that is full or gone for a while costs lines, not the run: they are counted in `lost`. Where nobody
-    reads stdout any more (`| head`), `unread` turns true and the run may end.
+    """Writes one JSON object a line, each at once, on a thread of its own.
 
     Args:
-        target: A file, overwritten; "-" for stdout; None writes nowhere.
+        target: A file; "-" for stdout; None writes nowhere.
+        rotation: Whether an older file is replaced, and when a new one is begun.
+        waits: Whether a slow disk or reader holds the run up (files as source) or costs lines (cameras).
+        ending: Tells that the run was asked to end.
 
     Raises:
         InputError: The file cannot be written.
     """
 
-    def __init__(self, target: str | None) -> None:
-        self.lost = 0
-        self.unread = False
-        self._owned = target not in (None, "-")
-        self._stream: TextIO | None = sys.stdout if target == "-" else None
-        if target is not None and self._owned:
-            try:
-                self._stream = Path(target).open("w", encoding="utf-8")  # noqa: SIM115  (closed by `close`)
-            except OSError as error:
-                raise InputError(f"--json '{target}' cannot be written: {error.strerror}") from error
+    def __init__(
+        self,
+        target: str | None,
+        rotation: Rotation | None = None,
+        waits: bool = True,
+        ending: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._writer = LineWriter(target, rotation or Rotation(), waits, ending) if target is not None else None
+
+    @property
+    def lost(self) -> int:
+        """Lines that could not be written."""
+        return self._writer.lost if self._writer is not None else 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether nobody reads standard output any more, and the run may end."""
+        return self._writer is not None and self._writer.unread
 
     def decided(self, frame: Frame, seen: Seen, age_ms: float) -> None:
         """Write an answer; `frame_label` is what the frame alone says, `label` what is shown."""
-        if self._stream is None:
+        if self._writer is None:
             return
         head = {"time": _when(frame.taken_s), "frame": frame.number, "age_ms": round(age_ms, 3)}
         self._write({**head, **seen.shown.to_dict(), "frame_label": seen.recognition.decision.label})
+
+    def passed(self, frame: Frame, age_ms: float) -> None:
+        """Write nothing: the last line holds."""
 
     def state(self, status: Status) -> None:
         """Write that the source changed its state."""
@@ -68,12 +76,9 @@ class Journal:
         self._event("error", message=message)
 
     def close(self) -> None:
-        """Close the file."""
-        if self._owned and self._stream is not None:
-            try:
-                self._stream.close()
-            except OSError:
-                self.lost += 1
+        """Write what waits and close the file."""
+        if self._writer is not None:
+            self._writer.close()
 
     def __enter__(self) -> "Journal":
         return self
@@ -87,19 +92,9 @@ class Journal:
         self._write({"time": _when(time.monotonic()), "event": name, **fields})
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self._stream is None:
-            return
-        try:
-            self._stream.write(msgspec.json.encode(line).decode() + "\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            self._stream, self.unread = None, True
-            # Python flushes stdout once more when it ends and would complain then.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except OSError:
-            self.lost += 1
+        if self._writer is not None:
+            self._writer.put(msgspec.json.encode(line))
 
 
-def _when(monotonic_s: float, now: Callable[[], float] = time.time) -> str:
-    moment = datetime.fromtimestamp(now() - (time.monotonic() - monotonic_s), UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _when(monotonic_s: float) -> str:
+    return iso_time(time.time() - (time.monotonic() - monotonic_s))

@@ -3,22 +3,35 @@
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sightline.runtime import Bundle, Gallery, InputError, InputSpec, Recognizer
 from sightline.runtime.reporter import QuietReporter, Reporter
 
-from .controls import Lines, Stop
+from .controls import Lines, Stop, Wish
 from .journal import Journal
+from .listeners import Listener
 from .loop import Limits, Loop, Parts
+from .outputs.metrics import Told
+from .outputs.outputs import Outputs, open_metrics, open_outputs
+from .outputs.settings import OutputOptions
 from .overlay import Overlay, Thumbnails
 from .reader import Patience, Reader
 from .recorder import Recorder, check_recording
 from .region import Region
+from .reload import Handle, Opened, Reloader
+from .service.supervision import Supervisor
 from .sight import Manner
 from .sources import Source, parse_source
 from .tally import Summary
 from .teach import Teacher
+from .trace.tracer import Tracer, open_tracer
 from .window import Window, display_problem
+
+if TYPE_CHECKING:
+    from .kiosk import Kiosk
 
 LIVE_VOTES = 5
 
@@ -36,6 +49,7 @@ class RunOptions:
         smooth: Frames that vote on what is shown; None takes 5 for live sources and 1 for files.
         every_frame: Run the model on every frame, moving or not.
         headless: Open no window.
+        kiosk: Serve the page at HOST:PORT, instead of a window; None serves none.
         json: File for JSON lines, "-" for stdout, or None.
         record: Video file to record to, or None.
         teach_label: What `t` teaches; without a window it is taught at the start.
@@ -45,16 +59,18 @@ class RunOptions:
         provider: What runs the model.
         variant: The variant of the model.
         threads: Threads within an operator; None takes the cores.
+        outputs: Where decisions go besides `json`.
     """
 
     bundle: str
-    source: str
+    source: str = field(repr=False)
     gallery: str | None = None
     k: int = 5
     roi: str | None = None
     smooth: int | None = None
     every_frame: bool = False
     headless: bool = False
+    kiosk: str | None = None
     json: str | None = None
     record: str | None = None
     teach_label: str | None = None
@@ -64,15 +80,17 @@ class RunOptions:
     provider: str = "auto"
     variant: str = "auto"
     threads: int | None = None
+    outputs: OutputOptions = field(default_factory=OutputOptions)
 
 
-def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None) -> Summary:
+def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None, reload: Wish | None = None) -> Summary:
     """Run until the source ends, a limit is reached or `stop` is asked for.
 
     Args:
         options: What to run.
         stop: Ends the run from outside (signals, another thread).
         reporter: Where the run talks.
+        reload: Where somebody may ask for bundle and gallery to be opened anew.
 
     Returns:
         What the run came to.
@@ -88,50 +106,158 @@ def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None) 
         check_recording(Path(options.record))
     if options.teach_label is not None and options.gallery is None:
         raise InputError("teaching needs a gallery: add --gallery FOLDER")
+    if options.kiosk is not None:
+        _check_kiosk(options.kiosk)
+    supervisor = Supervisor()
     source = parse_source(options.source)
-    recognizer = Recognizer(Bundle.load(options.bundle), options.provider, options.variant, options.threads)
+    recognizer = _open_recognizer(options)
     with ExitStack() as stack:
-        parts = _open_parts(options, source, recognizer, reporter, stack)
+        stack.callback(supervisor.close)
+        outputs = stack.enter_context(open_outputs(options.outputs, source.name, reporter.warn))
+        parts = _open_parts(options, source, recognizer, outputs, stop, reload or Wish(), supervisor, reporter, stack)
+        supervisor.ready()
+        outputs.announcer.announce("started", **_about(recognizer))
         summary = Loop(parts, stop, options.limits, options.teach_label).run()
+        supervisor.stopping()
+        outputs.announcer.announce("ended", reason=stop.reason or "the source ended", frames=summary.frames)
+        outputs.finish()
         _say_end(summary, parts)
     if parts.journal.lost:
         raise InputError(f"{parts.journal.lost} lines could not be written to '{options.json}': is the disk full?")
     return summary
 
 
+def _open_recognizer(options: RunOptions) -> Recognizer:
+    return Recognizer(Bundle.load(options.bundle), options.provider, options.variant, options.threads)
+
+
+def _about(recognizer: Recognizer) -> dict[str, str]:
+    return {
+        "bundle_id": recognizer.bundle.bundle_id,
+        "variant": recognizer.variant.name,
+        "provider": recognizer.provider.obtained,
+    }
+
+
 def _open_parts(
-    options: RunOptions, source: Source, recognizer: Recognizer, reporter: Reporter, stack: ExitStack
+    options: RunOptions,
+    source: Source,
+    recognizer: Recognizer,
+    outputs: Outputs,
+    stop: Stop,
+    reload: Wish,
+    supervisor: Supervisor,
+    reporter: Reporter,
+    stack: ExitStack,
 ) -> Parts:
-    journal = stack.enter_context(Journal(options.json))
-    window = None if options.headless else _open_window(source, reporter, stack)
-    teachable = window is not None or options.lines or options.teach_label is not None
-    gallery = _open_gallery(options.gallery, recognizer.model_id, teachable, stack)
+    rotation = options.outputs.rotation
+    journal = stack.enter_context(Journal(options.json, rotation, waits=not source.live, ending=lambda: bool(stop)))
+    window = None if options.headless or options.kiosk else _open_window(source, reporter, stack)
+    teachable = window is not None or options.lines or options.teach_label is not None or options.kiosk is not None
+    model, gallery, reloader = _reloadable(options, recognizer, teachable, reload)
+    stack.callback(reloader.close)
     reader = Reader(source, Patience(connect_s=options.connect_s))
     stack.callback(reader.close)
     teacher = None
     if gallery is not None and teachable:
         teacher = Teacher(gallery, source.name)
         stack.callback(teacher.close)
+    told = Told(lambda: reader.status, outputs.statuses, lambda: _size(gallery), _about(recognizer))
+    metrics = stack.enter_context(open_metrics(options.outputs.metrics, told, reporter.say))
+    page = _open_page(options, source, model, gallery, teacher, reporter, stack)
+    manner = _manner(options, source, recognizer.bundle.input_spec)
+    tracer = _open_tracer(options.outputs, source, model, gallery, manner, reporter, stack)
+    heard: tuple[Listener, ...] = tuple(one for one in (page, tracer) if one is not None)
+    listeners = (*outputs.listeners, *metrics, supervisor, *heard)
     return Parts(
         reader=reader,
-        recognizer=recognizer,
+        recognizer=model,
         journal=journal,
         overlay=Overlay(Thumbnails(gallery.crop if gallery is not None else None)),
         gallery=gallery,
         teacher=teacher,
-        manner=_manner(options, source, recognizer.bundle.input_spec),
+        manner=manner,
         recorder=_recorder(options.record, reader, stack),
         window=window,
         lines=Lines() if options.lines else None,
         reporter=reporter,
+        listeners=listeners,
+        reloader=reloader,
+        page=page,
     )
+
+
+def _reloadable(
+    options: RunOptions, recognizer: Recognizer, teachable: bool, reload: Wish
+) -> tuple[Recognizer, Gallery | None, Reloader]:
+    """Stand-ins for model and gallery that the reloader swaps, and the reloader."""
+    opened = _open_gallery(options.gallery, recognizer.model_id, teachable)
+    model, gallery = Handle(recognizer), Handle(opened) if opened is not None else None
+
+    def open_again() -> Opened:
+        fresh = _open_recognizer(options)
+        spec = fresh.bundle.input_spec
+        # The first pass of a session allocates: it belongs here, not into the loop.
+        fresh.run(np.zeros((1, spec.height, spec.width, 3), np.uint8))
+        return Opened(fresh, _open_gallery(options.gallery, fresh.model_id, create=False))
+
+    reloader = Reloader(reload, open_again, model, gallery)
+    return model.stand_in(), gallery.stand_in() if gallery is not None else None, reloader
+
+
+def _check_kiosk(where: str) -> None:
+    try:
+        from .kiosk import parse_address
+    except ModuleNotFoundError as error:
+        missing = f"{error.name} is missing"
+        raise InputError(f"--kiosk needs a web server: pip install 'sightline[kiosk]' ({missing})") from error
+    parse_address(where)
+
+
+def _open_page(
+    options: RunOptions,
+    source: Source,
+    recognizer: Recognizer,
+    gallery: Gallery | None,
+    teacher: Teacher | None,
+    reporter: Reporter,
+    stack: ExitStack,
+) -> "Kiosk | None":
+    if options.kiosk is None:
+        return None
+    from .kiosk import open_kiosk
+
+    page = open_kiosk(options.kiosk, source, recognizer, gallery, teacher, reporter, options.teach_label)
+    stack.callback(page.close)
+    return page
+
+
+def _open_tracer(
+    options: OutputOptions,
+    source: Source,
+    recognizer: Recognizer,
+    gallery: Gallery | None,
+    manner: Manner,
+    reporter: Reporter,
+    stack: ExitStack,
+) -> Tracer | None:
+    if options.trace is None:
+        return None
+    tracer = open_tracer(options.trace, options.trace_bytes, source.name, recognizer, gallery, manner, reporter.warn)
+    stack.callback(tracer.close)
+    return tracer
+
+
+def _size(gallery: Gallery | None) -> int | None:
+    return len(gallery) if gallery is not None else None
 
 
 def _manner(options: RunOptions, source: Source, spec: InputSpec) -> Manner:
     region = Region.parse(options.roi) if options.roi is not None else Region()
     votes = options.smooth or (LIVE_VOTES if source.live else 1)
     # A file is asked for its frames, every one; a camera is asked what is there.
-    return Manner(options.k, region, votes, source.live and not options.every_frame, spec)
+    gated, traced = source.live and not options.every_frame, options.outputs.trace is not None
+    return Manner(options.k, region, votes, gated, traced, spec)
 
 
 def _open_window(source: Source, reporter: Reporter, stack: ExitStack) -> Window | None:
@@ -144,10 +270,8 @@ def _open_window(source: Source, reporter: Reporter, stack: ExitStack) -> Window
     return window
 
 
-def _open_gallery(path: str | None, model_id: str, teachable: bool, stack: ExitStack) -> Gallery | None:
-    if path is None:
-        return None
-    return stack.enter_context(Gallery.open(path, model=model_id, create=teachable))
+def _open_gallery(path: str | None, model_id: str, create: bool) -> Gallery | None:
+    return None if path is None else Gallery.open(path, model=model_id, create=create)
 
 
 def _recorder(path: str | None, reader: Reader, stack: ExitStack) -> Recorder | None:

@@ -5,7 +5,7 @@ and no label is shown or written.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sightline.runtime.preprocess import Image
 from sightline.runtime.recognition import Recognition
@@ -15,9 +15,12 @@ from sightline.runtime.reporter import QuietReporter, Reporter
 from .connection import Frame
 from .controls import Command, Lines, Order, Stop
 from .journal import Journal
+from .listeners import Listener, Listeners
 from .overlay import Notice, Overlay, View
+from .page import Page
 from .reader import Reader, State, Status
 from .recorder import Recorder, RecordingStopped
+from .reload import NotReloaded, Reloader
 from .sight import Answerer, Manner, Sight
 from .tally import Summary, Tally
 from .teach import Refused, Removed, Taught, Teacher, TeachEvent
@@ -52,6 +55,9 @@ class Parts:
         window: Shows it and gives keys, or None (headless).
         lines: Orders from standard input, or None.
         reporter: Where the loop talks.
+        listeners: Who else hears what the journal hears.
+        reloader: Opens bundle and gallery anew, or None.
+        page: Shows what the loop sees and gives orders, or None.
     """
 
     reader: Reader
@@ -65,6 +71,9 @@ class Parts:
     window: Window | None = None
     lines: Lines | None = None
     reporter: Reporter = field(default_factory=QuietReporter)
+    listeners: tuple[Listener, ...] = ()
+    reloader: Reloader | None = None
+    page: Page | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +90,7 @@ class Loop:
         parts: What it is made of.
         stop: Tells it to end.
         limits: When it ends by itself.
-        teach_label: The name that `t` teaches; without a window it is taught once, from the first frames.
+        teach_label: The name that `t` teaches; without a window or page it is taught once, from the first frames.
     """
 
     def __init__(
@@ -95,6 +104,7 @@ class Loop:
         self._limits = limits or Limits()
         self._teach_label = teach_label
         self._tally = Tally()
+        self._hearers = Listeners((parts.journal, *parts.listeners))
         self._recorder = parts.recorder
         self._said: Status | None = None
         self._last: _Shown = _Shown(None, None, None)
@@ -114,7 +124,7 @@ class Loop:
         Raises:
             SourceError: The source never gave a frame, or a file failed.
         """
-        if self._teach_label and self._parts.window is None:
+        if self._teach_label and self._parts.window is None and self._parts.page is None:
             self._teach(self._teach_label)
         try:
             while not self._over():
@@ -132,6 +142,7 @@ class Loop:
 
     def _tick(self) -> None:
         self._obey()
+        self._reload()
         if self._paused or self._prompt is not None:
             self._wait()
             return
@@ -140,7 +151,7 @@ class Loop:
         if frame is not None:
             self._decide(frame)
         elif not self._stop:
-            self._show(_Shown(self._last.frame, None, None))
+            self._show(self._last, decided=False)
         self._tell_teaching()
 
     def _decide(self, frame: Frame) -> None:
@@ -152,7 +163,9 @@ class Loop:
         self._tally.pass_by(now)
         if seen.fresh:
             self._tally.count(seen.shown.decision.known, (now - start) * 1e3, age_ms, now)
-            self._parts.journal.decided(frame, seen, age_ms)
+            self._hearers.decided(frame, seen, age_ms)
+        else:
+            self._hearers.passed(frame, age_ms)
         if seen.fresh and teacher is not None:
             teacher.offer(self._sight.view(frame.image_bgr), seen.recognition, self._stream_s(frame))
         self._last = _Shown(frame, seen.shown, age_ms)
@@ -164,12 +177,14 @@ class Loop:
         reader = self._parts.reader
         return frame.taken_s if reader.source.live else frame.number / (reader.fps or STILL_FPS)
 
-    def _show(self, shown: "_Shown") -> None:
+    def _show(self, shown: "_Shown", decided: bool = True) -> None:
+        if self._parts.page is not None:
+            self._parts.page.show(shown.frame, self._view(shown))
         if self._parts.window is None and self._recorder is None:
             return
         canvas = self._parts.overlay.draw(shown.frame.image_bgr if shown.frame else None, self._view(shown))
         if shown.frame is not None:
-            self._record(canvas, shown.recognition is not None)
+            self._record(canvas, decided)
         if self._parts.window is not None:
             self._parts.window.show(canvas)
 
@@ -187,6 +202,7 @@ class Loop:
             progress=teacher.progress if teacher else None,
             keys=self._keys(),
             seen=self._sight.seen_box(shown.frame.image_bgr) if shown.frame is not None else None,
+            paused=self._paused,
         )
 
     def _keys(self) -> str:
@@ -213,6 +229,8 @@ class Loop:
                 self._paused = not self._paused
             elif order.command is Command.UNDO:
                 self._undo()
+            elif order.command is Command.CANCEL:
+                self._cancel()
             elif order.name or self._teach_label:
                 self._teach(order.name or self._teach_label or "")
             elif self._can_teach():
@@ -229,7 +247,17 @@ class Loop:
                 orders += self._key(key)
             if self._parts.window.closed:
                 orders.append(Order(Command.QUIT))
-        return orders
+        return orders + self._page_orders()
+
+    def _page_orders(self) -> list[Order]:
+        page = self._parts.page
+        if page is None:
+            return []
+        for event in page.changes():
+            self._tell(event)
+        # A file is shown on a page as fast as it was filmed, as in a window.
+        waits = self._parts.window is None and not self._parts.reader.source.live
+        return page.orders(self._until_due_ms() / 1e3 if waits else 0.0)
 
     def _key(self, key: int) -> list[Order]:
         if self._prompt is None:
@@ -251,6 +279,8 @@ class Loop:
 
     def _wait(self) -> None:
         """Pass a tick while paused or while a name is typed: the picture and its answer stand still."""
+        if self._parts.page is not None:
+            self._parts.page.show(self._last.frame, self._view(self._last))
         if self._parts.window is None:
             time.sleep(TICK_S)
             return
@@ -258,6 +288,19 @@ class Loop:
             self._notice, self._notice_until_s = Notice("Paused", True), time.monotonic() + TICK_S
         frame = self._last.frame
         self._parts.window.show(self._parts.overlay.draw(frame.image_bgr if frame else None, self._view(self._last)))
+
+    def _reload(self) -> None:
+        parts = self._parts
+        if parts.reloader is None:
+            return
+        fresh = parts.reloader.poll(busy=parts.teacher is not None and parts.teacher.busy)
+        if isinstance(fresh, NotReloaded):
+            self._complain(fresh.message)
+        elif fresh is not None:
+            manner = replace(parts.manner, spec=fresh.recognizer.bundle.input_spec)
+            self._sight = Sight(parts.recognizer, parts.gallery, manner, self._complain)
+            parts.overlay.forget()
+            self._announce("Bundle and gallery were loaded again", True)
 
     def _can_teach(self) -> bool:
         if self._parts.teacher is None:
@@ -272,6 +315,10 @@ class Loop:
         if self._can_teach() and self._parts.teacher is not None:
             self._refused(self._parts.teacher.undo())
 
+    def _cancel(self) -> None:
+        if self._parts.teacher is not None:
+            self._refused(self._parts.teacher.cancel())
+
     def _refused(self, refused: Refused | None) -> None:
         if refused is not None:
             self._complain(refused.message)
@@ -285,7 +332,7 @@ class Loop:
             self._tell(event)
 
     def _tell(self, event: TeachEvent) -> None:
-        self._parts.journal.teaching(event)
+        self._hearers.teaching(event)
         if not isinstance(event, Refused):
             self._sight.gallery_changed()
         if isinstance(event, Taught):
@@ -293,12 +340,14 @@ class Loop:
             self._announce(f"Learnt '{event.label}' from {views}", True)
         elif isinstance(event, Removed):
             self._parts.overlay.forget()
+            if self._parts.teacher is not None:
+                self._parts.teacher.forget(event.ids)
             self._announce(f"Removed '{event.label}'", True)
         else:
             self._announce(event.message, False)
 
     def _complain(self, message: str) -> None:
-        self._parts.journal.error(message)
+        self._hearers.error(message)
         self._announce(message, False)
 
     def _announce(self, text: str, good: bool) -> None:
@@ -311,8 +360,10 @@ class Loop:
         if before is not None and (before.state, before.detail) == (status.state, status.detail):
             return
         self._said = status
-        self._parts.journal.state(status)
+        self._hearers.state(status)
         if status.state is not State.LIVE:
+            # A camera of 15 frames a second has none at every fourth tick: only a loss takes the answer away.
+            self._last = _Shown(self._last.frame, None, None)
             self._tally.pause()
             self._sight.away()
         if status.state in (State.STALLED, State.LOST) or status.detail:

@@ -17,3 +17,19 @@ def device_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+where_option = click.option(
+    "--where", "pairs", multiple=True, metavar="KEY=VALUE", help="Only entries with this metadata; repeat it."
+)
+
+
+def metadata_of(pairs: tuple[str, ...], option: str = "--where") -> dict[str, str]:
+    """Read KEY=VALUE pairs."""
+    metadata = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"expected KEY=VALUE, not {pair!r}", param_hint=option)
+        metadata[key] = value
+    return metadata

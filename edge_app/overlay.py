@@ -64,6 +64,7 @@ class View:
         progress: How much of teaching is done, 0 to 1, or None.
         keys: What keys do, shown at the top.
         seen: The part of the frame that reaches the model, marked by its corners, or None.
+        paused: Whether a person stopped the run for a while.
     """
 
     status: Status
@@ -75,6 +76,7 @@ class View:
     progress: float | None = None
     keys: str = ""
     seen: Box | None = None
+    paused: bool = False
 
 
 class Thumbnails:

@@ -146,8 +146,8 @@ class Reader:
             return None
         frame = connection.mailbox.take(timeout_s)
         self._supervise()
-        # A frozen picture is no view of now: nothing is decided on it.
-        return None if self._state is State.STALLED else frame
+        # A frozen picture is no view of now, nor is the last one before a loss: nothing is decided on them.
+        return None if self._state in (State.STALLED, State.LOST) else frame
 
     def close(self, timeout_s: float = 0.5) -> None:
         """Stop reading and wait a little for the thread to release the device."""

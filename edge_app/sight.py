@@ -29,6 +29,7 @@ class Manner:
         region: The part of the frame that counts.
         votes: Frames that vote on what is shown; 1 shows every frame's own answer.
         gated: Skip the model while nothing moves, and the gallery while the embedding stays the same.
+        asks_always: Ask the gallery for every answer, so that each can be answered again by itself (a trace).
         spec: The model's input, so that what it sees can be marked; None marks nothing.
     """
 
@@ -36,6 +37,7 @@ class Manner:
     region: Region = field(default_factory=Region)
     votes: int = 1
     gated: bool = False
+    asks_always: bool = False
     spec: InputSpec | None = None
 
 
@@ -68,7 +70,7 @@ class Sight:
         self, recognizer: Answerer, gallery: Lookup | None, manner: Manner, complain: Callable[[str], None]
     ) -> None:
         self._recognizer, self._manner, self._complain = recognizer, manner, complain
-        gated = manner.gated and gallery is not None
+        gated = manner.gated and gallery is not None and not manner.asks_always
         self._gate = MotionGate() if manner.gated else None
         self._lookup_gate = LookupGate(gallery) if gated and gallery is not None else None
         self._gallery = self._lookup_gate or gallery

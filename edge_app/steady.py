@@ -51,6 +51,10 @@ class Votes:
         self._votes.clear()
         self._shown = None
 
+    def resume(self, shown: str | None) -> None:
+        """Take up where other votes left off: `shown` is what they showed after the last frame."""
+        self._shown = shown
+
     def decide(self, decision: Decision) -> Decision:
         """Count one frame's decision and give the one to be shown."""
         self._votes.append(decision)

@@ -5,6 +5,7 @@ writes them in one transaction on a thread of its own (a flush to an SD card tak
 tells only then that the item is learnt. No picture is kept beyond the gallery's small crops.
 """
 
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -78,7 +79,38 @@ class TeachPlan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """A view chosen for an item that is being taught.
+
+    Attributes:
+        number: Names it within this run.
+        crop_bgr: uint8, shape (height, width, 3), BGR.
+    """
+
+    number: int
+    crop_bgr: Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """An item that is being taught.
+
+    Attributes:
+        label: Its name.
+        views: What was chosen of it so far.
+        wanted: Views that end it early.
+        writing: Whether it was seen enough and is on its way to the disk.
+    """
+
+    label: str
+    views: tuple[Chosen, ...]
+    wanted: int
+    writing: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
+    number: int
     crop_bgr: Image
     embedding: NDArray[np.float32]
     sharpness: float
@@ -104,6 +136,8 @@ class Teacher:
         self._first_s: float | None = None
         self._seen: list[_Seen] = []
         self._learnt: list[Taught] = []
+        self._numbers = itertools.count(1)
+        self._written: Lesson | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sightline-teach")
         self._writing: Future[TeachEvent] | None = None
 
@@ -118,6 +152,19 @@ class Teacher:
         if self._writing is not None:
             return 1.0
         return None if self._label is None else len(self._seen) / self._plan.views
+
+    @property
+    def lesson(self) -> Lesson | None:
+        """What is being taught, with the views chosen so far; None while nothing is."""
+        if self._label is None:
+            return self._written
+        views = tuple(Chosen(seen.number, seen.crop_bgr) for seen in self._seen)
+        return Lesson(self._label, views, self._plan.views, False)
+
+    @property
+    def undoable(self) -> bool:
+        """Whether something was taught that `undo` takes back."""
+        return bool(self._learnt)
 
     def start(self, label: str) -> Refused | None:
         """Begin to look at what is in view.
@@ -146,7 +193,7 @@ class Teacher:
         self._asked_s = stream_s if self._asked_s is None else self._asked_s
         if frame_bgr.mean() >= BLACK_LEVEL:
             self._first_s = stream_s if self._first_s is None else self._first_s
-            self._keep(_Seen(frame_bgr, recognition.embedding, sharpness(frame_bgr)))
+            self._keep(_Seen(next(self._numbers), frame_bgr, recognition.embedding, sharpness(frame_bgr)))
         if self._enough(stream_s):
             self._write()
         elif self._first_s is None and stream_s - self._asked_s > self._plan.wait_s:
@@ -156,7 +203,7 @@ class Teacher:
         """Tell once what became of the last start or undo; None while it is not decided."""
         if self._writing is None or not self._writing.done():
             return None
-        event, self._writing = self._writing.result(), None
+        event, self._writing, self._written = self._writing.result(), None, None
         if isinstance(event, Taught):
             self._learnt = [*self._learnt, event][-MAX_UNDO:]
         elif isinstance(event, Removed):
@@ -170,14 +217,26 @@ class Teacher:
             Why not, or None when it began.
         """
         if self._label is not None:
-            self._label, self._seen = None, []
-            return Refused("nothing was learnt")
+            return self.cancel()
         if self._writing is not None:
             return Refused("one moment: the last item is still being written")
         if not self._learnt:
             return Refused("nothing was taught since the start")
         self._writing = self._writer.submit(self._remove, self._learnt[-1])
         return None
+
+    def cancel(self) -> Refused | None:
+        """End an item that is being looked at; None where nothing is, and what was learnt stays learnt."""
+        if self._label is None:
+            return None
+        self._label, self._seen = None, []
+        return Refused("nothing was learnt")
+
+    def forget(self, ids: Sequence[int]) -> None:
+        """Note that somebody else removed entries: there is nothing left of them to take back."""
+        gone = set(ids)
+        left = [Taught(one.label, tuple(id for id in one.ids if id not in gone)) for one in self._learnt]
+        self._learnt = [one for one in left if one.ids]
 
     def finish(self) -> TeachEvent | None:
         """Write what was seen of an unfinished item, wait for the disk, and tell what became of it."""
@@ -206,6 +265,8 @@ class Teacher:
 
     def _write(self) -> None:
         label, seen = self._label or "", self._seen
+        views = tuple(Chosen(view.number, view.crop_bgr) for view in seen)
+        self._written = Lesson(label, views, self._plan.views, True)
         self._label, self._seen = None, []
         best = max(view.sharpness for view in seen)
         entries = [

@@ -4,7 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..patience import wait_asleep
+
 if TYPE_CHECKING:
+    from ..demo.score import Count
     from ..demo.story import DemoResult
 
 
@@ -21,8 +24,9 @@ def command(out: str, data: str | None, new: str | None, seed: int, quick: bool,
     Without --data it draws a small shop and needs no network, no weights and no photos: about two minutes on
     two cores. DIR then holds annotated.mp4, report.html, poster.png, the bundle, the gallery and the clip.
 
-    The exit code is 1 where the int8 model failed its gate, or the new item was not unknown before and named
-    after it was taught.
+    The exit code is 1 where the int8 model failed its gate, or where on half of the frames of a kind or more known
+    items were not named, the new item, the one never taught or the empty shelf was not unknown, or the new item was
+    not named in later views. The table then says FELL SHORT.
 
     \b
     Example:
@@ -38,6 +42,7 @@ def command(out: str, data: str | None, new: str | None, seed: int, quick: bool,
 
     if new is not None and data is None:
         raise click.UsageError("--new names a class of your own photos: add --data")
+    wait_asleep()
     try:
         import sightline.export.run  # noqa: F401  (says what is missing before anything is drawn)
     except ModuleNotFoundError as error:
@@ -79,19 +84,22 @@ def _figures(result: "DemoResult") -> list[tuple[str, str]]:
         ("gate", "passed" if result.gate_passed else f"FAILED: {' '.join(result.gate_reasons)}"),
         ("runs", result.default_variant),
         ("gallery", f"{result.gallery_entries} entries, recall@1 {result.recall_at_1:.1%} of {result.images} photos"),
-        ("known items named rightly", str(clip.known)),
-        (f"{result.new} unknown before it was taught", _judged(clip.new_before.mostly, str(clip.new_before))),
-        (f"{result.new} recognised afterwards", _judged(clip.new_after.mostly, str(clip.new_after))),
         ("views taught", str(clip.views)),
     ]
-    for name, count in (("never taught item kept unknown", clip.stranger), ("empty shelf kept unknown", clip.empty)):
-        rows += [(name, str(count))] if count.frames else []
+    counts = (
+        ("known items named rightly", clip.known),
+        (f"{result.new} unknown before it was taught", clip.new_before),
+        (f"{result.new} recognised afterwards", clip.new_after),
+        ("never taught item kept unknown", clip.stranger),
+        ("empty shelf kept unknown", clip.empty),
+    )
+    rows += [(name, _judged(count)) for name, count in counts if count.frames]
     rows.append(("frame to answer", f"{clip.p50_ms:.1f} ms median, {clip.p95_ms:.1f} ms p95"))
     return rows
 
 
-def _judged(right: bool, text: str) -> str:
-    return text if right else f"{text}: FELL SHORT"
+def _judged(count: "Count") -> str:
+    return str(count) if count.mostly else f"{count}: FELL SHORT"
 
 
 def _ratio(result: "DemoResult") -> str:

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 import click
+import numpy as np
 
 from sightline.runtime import Bundle, Gallery, InputError, Recognition, Recognizer, read_image
 from sightline.runtime.dataset import LabelledImage, match_labels, read_dataset
-from sightline.runtime.evaluation import Evaluation, Retrieval, evaluate_answers
+from sightline.runtime.evaluation import Evaluation, Retrieval, decision_scores, evaluate_answers
+from sightline.runtime.manifest import Manifest
 
 from ..console import ConsoleReporter, print_json, print_table
 from ..options import device_options
+from ..pictures import check_picture, write_picture
 
 
 @click.command()
@@ -18,6 +22,7 @@ from ..options import device_options
 @click.argument("data")
 @click.option("--label-column", default="label", show_default=True, help="CSV column with the label or its index.")
 @click.option("--gallery", metavar="GALLERY", help="Measure look-up in this gallery, and decide with it.")
+@click.option("--plot", metavar="FILE", help="Draw scores of known and unknown items and their curve: .png or .jpg.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @device_options
 def command(
@@ -25,6 +30,7 @@ def command(
     data: str,
     label_column: str,
     gallery: str | None,
+    plot: str | None,
     as_json: bool,
     provider: str,
     variant: str,
@@ -38,8 +44,10 @@ def command(
     \b
     Example:
       sightline eval kiosk.bundle photos/ --json
-      sightline eval kiosk.bundle val.csv --label-column class_name --gallery shop.gallery
+      sightline eval kiosk.bundle val.csv --label-column class_name --gallery shop.gallery --plot curve.png
     """
+    if plot is not None:
+        check_picture(Path(plot))
     loaded = Bundle.load(bundle)
     images = match_labels(read_dataset(data, label_column), loaded.labels)
     recognizer = Recognizer(loaded, provider, variant, threads)
@@ -51,6 +59,8 @@ def command(
         known = set(lookup.labels()) if lookup else None
     labels = [image.label for image in kept]
     result = evaluate_answers(answers, labels, loaded.manifest, recognizer.variant.name, known)
+    if plot is not None:
+        _draw(Path(plot), answers, labels, loaded.manifest, known, result.unknown.auc)
     print_json(result) if as_json else _print(result)
     return 1 if len(kept) < len(images) else 0
 
@@ -72,6 +82,21 @@ def _answer(
     return kept, answers
 
 
+def _draw(
+    file: Path,
+    answers: Sequence[Recognition],
+    labels: Sequence[str],
+    manifest: Manifest,
+    gallery_labels: set[str] | None,
+    auc: float | None,
+) -> None:
+    from ..curves import draw_curves
+
+    scores, known = decision_scores(answers, manifest), set(manifest.labels) | (gallery_labels or set())
+    is_known = np.array([label in known for label in labels], bool)
+    write_picture(file, draw_curves(scores[is_known], scores[~is_known], auc))
+
+
 def _print(result: Evaluation) -> None:
     retrieval, unknown, latency = result.retrieval, result.unknown, result.latency_ms
     rows = [
@@ -83,6 +108,7 @@ def _print(result: Evaluation) -> None:
         ("known called unknown", _rate(unknown.false_reject_rate)),
         ("known called another", _rate(unknown.wrong_rate)),
         ("unknown given a label", f"{_rate(unknown.false_accept_rate)} of {unknown.unknown_images}"),
+        ("area under the curve", _rate(unknown.auc)),
         ("latency ms p50 / p95 / p99", f"{latency.p50:.1f} / {latency.p95:.1f} / {latency.p99:.1f}"),
     ]
     print_table(("variant " + result.variant, "value"), rows)

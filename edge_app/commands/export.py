@@ -7,6 +7,7 @@ import click
 from sightline.runtime.errors import InputError
 
 from ..console import ConsoleReporter, print_json, print_table
+from ..onnx_options import OnnxWords, foreign_onnx, onnx_options
 
 if TYPE_CHECKING:
     from sightline.export.pipeline import ExportResult
@@ -33,15 +34,20 @@ if TYPE_CHECKING:
     multiple=True,
     default=["portable"],
     show_default=True,
-    help="Machines to make variants for: portable, x86-vnni, arm64. May be given several times.",
+    help="Machines to make variants for: portable, x86-vnni, arm64, cuda. May be given several times.",
 )
 @click.option("--rank-layers", is_flag=True, help="Rank the layers by what int8 costs them, for the report.")
+@click.option("--qat", is_flag=True, help="Train int8 towards the float answers; kept where held-out photos say so.")
+@click.option(
+    "--qat-steps", default=200, show_default=True, type=click.IntRange(1), help="Steps of --qat, 16 photos each."
+)
 @click.option("--arch", help="Architecture of ready weights (instead of RUN).")
 @click.option("--weights", metavar="FILE|imagenet", help="Ready weights: a torchvision state dict.")
 @click.option("--labels", metavar="FILE", help="Names of the outputs, one a line.")
 @click.option("--data", help="Labelled photos: a folder of class folders or a CSV file.")
 @click.option("--label-column", default="label", show_default=True, help="CSV column with the label or its index.")
 @click.option("--dim", default=256, show_default=True, type=click.IntRange(2, 4096), help="Width of the embedding.")
+@onnx_options
 @click.option("--seed", default=0, show_default=True, help="Which photos calibrate.")
 @click.option("--json", "as_json", is_flag=True, help="Print the gate and all figures as one JSON object.")
 def command(
@@ -52,16 +58,22 @@ def command(
     max_bytes: int | None,
     targets: tuple[str, ...],
     rank_layers: bool,
+    qat: bool,
+    qat_steps: int,
     arch: str | None,
     weights: str | None,
     labels: str | None,
     data: str | None,
     label_column: str,
     dim: int,
+    words: OnnxWords,
     seed: int,
     as_json: bool,
 ) -> int:
-    """Make a bundle for devices from RUN, or from ready weights with --arch, --weights, --labels and --data.
+    """Make a bundle for devices from RUN, from ready weights, or from an ONNX file from anywhere.
+
+    Ready weights come with --arch, --weights, --labels and --data; a foreign classifier with --onnx, --labels,
+    --calibration and, where its notes do not say them, --mean and --std.
 
     Writes fp32 and int8, measures both side by side on photos that neither training nor calibration saw, and
     makes int8 the default where the gate passes. When it fails the bundle is written with fp32 as its default
@@ -70,10 +82,14 @@ def command(
     \b
     Example:
       sightline export run --out kiosk.bundle
+      sightline export run --out kiosk.bundle --target portable --target cuda --qat
       sightline export --arch mobilenet_v2 --weights imagenet --labels names.txt --data photos/ --out kiosk.sightline
+      sightline export --onnx net.onnx --labels names.txt --calibration photos/ --mean 0.5 --std 0.5 --out out.bundle
     """
     from sightline.export.gate import Limits
     from sightline.export.pipeline import ExportOptions, export_bundle
+    from sightline.export.qat import Schedule
+    from sightline.export.quantize import QuantizationOptions
     from sightline.export.targets import find_targets
     from sightline.export.writer import check_place
 
@@ -81,13 +97,10 @@ def command(
     check_place(out)
     find_targets(targets)
     ready = (arch, weights, labels, data)
-    if run is not None and any(ready):
-        raise click.UsageError("give either RUN or --arch, --weights, --labels and --data, not both")
-    if run is None and not all(ready):
-        raise click.UsageError("give RUN (what 'sightline train' wrote), or --arch, --weights, --labels and --data")
-    source = _source(run, ready, label_column, dim, seed, reporter)
+    source = _source(run, ready, words, label_column, dim, seed, reporter)
     limits = Limits(max_drop, min_speedup, max_bytes)
-    options = ExportOptions(limits, targets=targets, rank_layers=rank_layers)
+    quantization = QuantizationOptions(train=Schedule(qat_steps) if qat else None)
+    options = ExportOptions(limits, quantization, targets, rank_layers=rank_layers)
     result = export_bundle(source, out, options, reporter)
     if as_json:
         print_json({"bundle": out, "bundle_id": result.manifest.bundle_id, **_figures(result)})
@@ -101,16 +114,29 @@ def command(
 def _source(
     run: str | None,
     ready: tuple[str | None, ...],
+    words: OnnxWords,
     label_column: str,
     dim: int,
     seed: int,
     reporter: ConsoleReporter,
 ) -> "ExportSource":
+    from sightline.export.foreign import source_from_onnx
     from sightline.export.source import ReadyWeights, source_from_run, source_from_weights
 
+    arch, weights, labels, data = ready
+    if words.given:
+        if any((run, arch, weights)):
+            raise click.UsageError("give either --onnx, or RUN, or --arch and --weights")
+        return source_from_onnx(foreign_onnx(words, labels, data, label_column, dim), seed, reporter)
+    if run is not None and any(ready):
+        raise click.UsageError("give either RUN or --arch, --weights, --labels and --data, not both")
     if run is not None:
         return source_from_run(run, seed)
-    arch, weights, labels, data = (str(value) for value in ready)
+    if arch is None or weights is None or labels is None or data is None:
+        raise click.UsageError(
+            "give RUN (what 'sightline train' wrote), or --arch, --weights, --labels and --data, or --onnx, --labels "
+            "and --calibration"
+        )
     return source_from_weights(ReadyWeights(arch, weights, labels, data, label_column, dim), seed, reporter)
 
 
@@ -127,6 +153,8 @@ def _figures(result: "ExportResult") -> dict[str, object]:
 
 
 def _print(result: "ExportResult") -> None:
+    from sightline.export.saturation_audit import explain
+
     report = result.report
     rows = [
         (
@@ -147,4 +175,7 @@ def _print(result: "ExportResult") -> None:
     click.echo(f"{report.evaluation_images} evaluation photos, {report.calibration.images} calibration photos")
     for reason in report.gate.reasons:
         click.echo(f"gate: {reason}")
+    for one in report.audited:
+        if one.saturation is not None:
+            click.echo(f"other CPUs: {one.name} {explain(one.saturation)}")
     click.echo(f"wrote {result.path} (bundle {result.manifest.bundle_id[:12]}, report.html inside)")

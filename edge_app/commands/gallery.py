@@ -2,10 +2,12 @@
 
 import click
 
+from .gallery_calibrate import calibrate
 from .gallery_find import list_entries, search, stats
 from .gallery_keep import check, rebuild, remove
-from .gallery_move import merge, reembed, salvage
+from .gallery_move import export_files, import_files, merge, reembed, salvage
 from .gallery_teach import add, build
+from .gallery_views import clusters, duplicates, sheet
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,5 +22,24 @@ def command() -> None:
     """
 
 
-for subcommand in (build, add, search, list_entries, remove, check, rebuild, reembed, merge, salvage, stats):
+_COMMANDS = (
+    build,
+    add,
+    search,
+    list_entries,
+    remove,
+    calibrate,
+    check,
+    rebuild,
+    reembed,
+    merge,
+    salvage,
+    export_files,
+    import_files,
+    duplicates,
+    clusters,
+    sheet,
+    stats,
+)
+for subcommand in _COMMANDS:
     command.add_command(subcommand)

@@ -1,69 +1,130 @@
 """`sightline gallery search|list|stats`: what is in a gallery."""
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from ..options import device_options
+from ..options import device_options, metadata_of, where_option
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sightline.runtime.gallery import Snapshot
+    from sightline.runtime.recognition import Match
 
 
 @click.command("search")
 @click.argument("gallery")
-@click.argument("image")
-@click.option("--bundle", required=True, metavar="BUNDLE", help="The bundle that embeds.")
+@click.argument("image", required=False)
+@click.option("--bundle", metavar="BUNDLE", help="The bundle that embeds IMAGE.")
+@click.option("--entry", type=int, metavar="ID", help="Search by an entry instead of an image; needs no bundle.")
 @click.option("-k", "k", default=5, show_default=True, type=click.IntRange(1, 10_000), help="Matches to show.")
+@click.option("--label", metavar="NAME", help="Only among entries of this label.")
+@where_option
+@click.option(
+    "--metric", type=click.Choice(["cosine", "inner-product", "euclidean"]), default="cosine", show_default=True
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @device_options
 def search(
     gallery: str,
-    image: str,
-    bundle: str,
+    image: str | None,
+    bundle: str | None,
+    entry: int | None,
     k: int,
+    label: str | None,
+    pairs: tuple[str, ...],
+    metric: str,
     as_json: bool,
     provider: str,
     variant: str,
     threads: int | None,
 ) -> int:
-    """Show the entries of GALLERY most similar to IMAGE.
+    """Show the entries of GALLERY most similar to IMAGE, or to one of its entries.
+
+    Embeddings have unit length: the inner product is the cosine, and the Euclidean distance gives the same order.
 
     \b
     Example:
       sightline gallery search shop.gallery photo.jpg --bundle kiosk.bundle -k 10
+      sightline gallery search shop.gallery --entry 17 --where colour=red --metric euclidean
     """
     from sightline.runtime import Bundle, Gallery, Recognizer, read_image
+    from sightline.runtime.gallery import Metric
 
     from ..console import print_json, print_table
 
-    frame_bgr = read_image(image)
-    recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
-    with Gallery.open(gallery, model=recognizer.model_id, create=False) as opened:
-        matches = opened.match(recognizer.embed([frame_bgr])[0], k)
+    if (image is None) == (entry is None):
+        raise click.UsageError("name either IMAGE or --entry")
+    if image is not None and bundle is None:
+        raise click.UsageError("missing option '--bundle': an image is embedded by the bundle")
+    where, query, model_id = metadata_of(pairs), None, None
+    if image is not None and bundle is not None:
+        frame_bgr = read_image(image)
+        recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
+        query, model_id = recognizer.embed([frame_bgr])[0], recognizer.model_id
+    with Gallery.open(gallery, model=model_id, create=False) as opened:
+        if query is not None and label is None and not where:
+            matches = opened.match(query, k)
+        else:
+            matches = _among(opened.snapshot(), query, entry, k, label, where)
+    told = Metric(metric)
     if as_json:
-        print_json({"image": image, "gallery": gallery, "matches": matches})
+        found = [{**_plain(match), "metric": metric, "value": told.of(match.similarity)} for match in matches]
+        print_json({"image": image, "entry": entry, "gallery": gallery, "matches": found})
         return 0
-    rows = [(match.id, match.label, match.similarity, _words(match.metadata)) for match in matches]
-    print_table(("id", "label", "similarity", "metadata"), rows)
+    heading = "distance" if told is Metric.EUCLIDEAN else "similarity"
+    rows = [(match.id, match.label, told.of(match.similarity), _words(match.metadata)) for match in matches]
+    print_table(("id", "label", heading, "metadata"), rows)
     return 0
+
+
+def _among(
+    entries: "Snapshot",
+    query: "NDArray[np.float32] | None",
+    entry: int | None,
+    k: int,
+    label: str | None,
+    where: dict[str, str],
+) -> "tuple[Match, ...]":
+    """The nearest of a selection; an entry does not find itself."""
+    if query is None:
+        assert entry is not None
+        query = entries.vectors[entries.row(entry)]
+    chosen = entries.select(label, where)
+    matches = chosen.nearest(query, k + 1 if entry is not None else k)
+    return tuple(match for match in matches if match.id != entry)[:k]
+
+
+def _plain(match: "Match") -> dict[str, Any]:
+    return {"id": match.id, "label": match.label, "similarity": match.similarity, "metadata": match.metadata}
 
 
 @click.command("list")
 @click.argument("gallery")
 @click.option("--label", metavar="NAME", help="Only entries of this label.")
+@where_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def list_entries(gallery: str, label: str | None, as_json: bool) -> int:
+def list_entries(gallery: str, label: str | None, pairs: tuple[str, ...], as_json: bool) -> int:
     """List the entries of GALLERY.
 
     \b
     Example:
-      sightline gallery list shop.gallery --label mug
+      sightline gallery list shop.gallery --label mug --where sku=A-17
       sightline gallery list shop.gallery --json
     """
     from sightline.runtime import Gallery, GalleryError
 
     from ..console import print_json
 
+    wanted = metadata_of(pairs).items()
     with Gallery.open(gallery, create=False) as opened:
         if label is not None and label not in opened.labels():
             raise GalleryError(f"gallery '{gallery}' has no entry of label '{label}'")
         for entry in opened.entries(label):
+            if not wanted <= entry.metadata.items():
+                continue
             if as_json:
                 print_json(entry)
             else:

@@ -1,4 +1,4 @@
-"""`sightline gallery reembed|merge|salvage`: galleries made from others."""
+"""`sightline gallery reembed|merge|salvage|export|import`: galleries made from others, and files made from them."""
 
 import click
 
@@ -40,11 +40,15 @@ def reembed(
     recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
     done = run(Path(gallery), recognizer.model_id, recognizer.embed, ConsoleReporter(), drop_missing)
     if as_json:
-        figures = {"entries": done.entries, "dropped": list(done.dropped)}
+        figures = {"entries": done.entries, "dropped": list(done.dropped), "uncalibrated": done.uncalibrated}
         print_json({"gallery": gallery, "model_id": recognizer.model_id, **figures})
         return 0
     dropped = f", {len(done.dropped)} without a picture removed" if done.dropped else ""
     click.echo(f"{gallery}: {done.entries} entries of model {recognizer.model_id}{dropped}")
+    if done.uncalibrated:
+        click.echo(
+            "its thresholds were the old model's and are gone: run 'sightline gallery calibrate' again", err=True
+        )
     return 0
 
 
@@ -104,3 +108,53 @@ def salvage(gallery: str, into: str, as_json: bool) -> int:
             if ids:
                 click.echo(f"{what}: {', '.join(map(str, ids))}")
     return 1 if done.lost or done.without_picture else 0
+
+
+@click.command("export")
+@click.argument("gallery")
+@click.option("--out", required=True, metavar="FOLDER", help="The new folder.")
+@_JSON
+def export_files(gallery: str, out: str, as_json: bool) -> int:
+    """Write GALLERY as a CSV file, its pictures and its embeddings, for other programs and for `import`.
+
+    \b
+    Example:
+      sightline gallery export shop.gallery --out shop/
+    """
+    from pathlib import Path
+
+    from sightline.runtime.gallery import export_gallery
+
+    from ..console import print_json
+
+    count = export_gallery(Path(gallery), Path(out))
+    print_json({"folder": out, "entries": count}) if as_json else click.echo(f"{out}: {count} entries")
+    return 0
+
+
+@click.command("import")
+@click.argument("gallery")
+@click.argument("folder")
+@_JSON
+def import_files(gallery: str, folder: str, as_json: bool) -> int:
+    """Add the entries that `export` wrote to FOLDER to GALLERY; it is made where it is missing.
+
+    Entries that GALLERY holds, or that were removed from it, are passed over. It needs no bundle: the embeddings
+    come along. Photos of your own go in with `sightline gallery build`.
+
+    \b
+    Example:
+      sightline gallery import other.gallery shop/
+    """
+    from pathlib import Path
+
+    from sightline.runtime.gallery import import_gallery
+
+    from ..console import print_json
+
+    done = import_gallery(Path(folder), Path(gallery))
+    if as_json:
+        print_json({"gallery": gallery, "added": done.added, "known": done.known})
+    else:
+        click.echo(f"{gallery}: {done.added} added, {done.known} were known")
+    return 0

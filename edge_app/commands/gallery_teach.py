@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ..options import device_options
+from ..options import device_options, metadata_of
 
 _BUNDLE = click.option("--bundle", required=True, metavar="BUNDLE", help="The bundle that embeds.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -89,7 +89,7 @@ def add(
     from ..console import ConsoleReporter, print_json
     from ..enrolment import enrol, labelled
 
-    photos = labelled(list_images(images), label, _metadata(pairs))
+    photos = labelled(list_images(images), label, metadata_of(pairs, "--meta"))
     recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
     with Gallery.open(gallery, model=recognizer.model_id) as opened:
         done = enrol(opened, recognizer, photos, ConsoleReporter())
@@ -101,16 +101,6 @@ def add(
         for image, id in done.ids.items():
             click.echo(f"{id}\t{label}\t{image}")
     return 1 if done.failed else 0
-
-
-def _metadata(pairs: tuple[str, ...]) -> dict[str, str]:
-    metadata = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"expected KEY=VALUE, not {pair!r}", param_hint="--meta")
-        metadata[key] = value
-    return metadata
 
 
 def _report(figures: dict[str, Any], as_json: bool) -> None:

@@ -8,6 +8,7 @@ import click
 from sightline.runtime import InputError
 
 from ..console import ConsoleReporter, print_json, print_table
+from ..patience import wait_asleep
 
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -72,6 +73,7 @@ def command(
     started = time.monotonic()
     budget_s = parse_budget(budget) if budget else None
 
+    wait_asleep()
     from sightline.export.train import TrainOptions, train
 
     options = TrainOptions(

@@ -75,11 +75,13 @@ class Stop:
         item: What stands there; None for an empty place.
         seconds: How long the camera lingers.
         mirrored: Whether the item looks the other way.
+        lesson: Whether the item is taught there.
     """
 
     item: Item | None
     seconds: float = 1.4
     mirrored: bool = False
+    lesson: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,12 @@ class Shelf:
 
 
 def shop_tour() -> tuple[tuple[Stop, ...], ...]:
-    """Give the bays of the shelf: known items, the novel one to be taught, then it again among the others."""
+    """Give the bays of the shelf: known items, the novel one taught from two sides, then it again among the others."""
     known = {item.name: item for item in KNOWN}
     return (
         (Stop(known["mug"]), Stop(known["teapot"]), Stop(None, 1.0)),
-        (Stop(known["sneaker"]), Stop(NOVEL, 4.0)),
-        (Stop(known["tin can"]), Stop(known["aubergine"])),
+        (Stop(known["sneaker"]), Stop(NOVEL, 4.0, lesson=True)),
+        (Stop(NOVEL, 4.0, mirrored=True, lesson=True), Stop(known["tin can"]), Stop(known["aubergine"])),
         (Stop(NOVEL, 2.0, mirrored=True), Stop(known["apple"])),
         (Stop(known["book"]), Stop(STRANGER, 2.0), Stop(None, 1.0)),
         (Stop(NOVEL, 2.0), Stop(known["bottle"]), Stop(known["cereal box"])),
@@ -133,10 +135,16 @@ def film_shop(path: Path, seed: int, bays: Sequence[Sequence[Stop]] | None = Non
     track = camera_track(shelf.centres, [stop.seconds for stop in stops], rng)
     count = write_video(path, camera_frames(shelf.picture, track, rng))
     segments = clear_views(shelf, track)
-    lesson = next(segment for segment in segments if segment.label == NOVEL.name)
     # Seen as unknown for more than a second; then taught while the camera lingers for two seconds more.
-    teach_at = lesson.first + round(0.4 * (lesson.last - lesson.first))
-    return Clip(path, FPS, count, segments, NOVEL.name, (teach_at,))
+    teach_at = tuple(
+        segment.first + round(0.4 * (segment.last - segment.first)) for segment in _lessons(stops, segments)
+    )
+    return Clip(path, FPS, count, segments, NOVEL.name, teach_at)
+
+
+def _lessons(stops: Sequence[Stop], segments: Sequence[Segment]) -> list[Segment]:
+    """Give the views of the novel item that are lessons; they come before all others of it."""
+    return [segment for segment in segments if segment.label == NOVEL.name][: sum(stop.lesson for stop in stops)]
 
 
 def build_shelf(bays: Sequence[Sequence[Stop]], rng: np.random.Generator) -> Shelf:

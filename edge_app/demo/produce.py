@@ -1,4 +1,4 @@
-"""The shop's fruit and vegetables, each drawn anew from a random generator.
+"""The shop's fruit and plants, each drawn anew from a random generator.
 
 Every function draws one item on a `Canvas`, standing on the line y = 0.94, with its colour, ripeness, shape
 and small marks chosen by the generator.
@@ -6,7 +6,7 @@ and small marks chosen by the generator.
 
 import numpy as np
 
-from .brush import Canvas, Colour, Layer, as_layer, hsv, spline
+from .brush import Canvas, Layer, as_layer, hsv, spline
 
 
 def _speckle(canvas: Canvas, rng: np.random.Generator, cells: int) -> Layer:
@@ -78,164 +78,6 @@ _APPLES = (
     ((4, 0.85, 0.82), (52, 0.62, 0.90)),
     ((50, 0.66, 0.90), (12, 0.66, 0.90)),
 )
-
-
-def banana(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draw one to three bananas of one bunch, green-tipped to freckled."""
-    count = rng.integers(1, 4)
-    # Green, yellow, red: a class is a shape here, so that the net cannot learn it as one colour.
-    hue, ripe = (
-        rng.choice([rng.uniform(46, 56), rng.uniform(64, 80), rng.uniform(2, 14)], p=[0.6, 0.25, 0.15]),
-        rng.random(),
-    )
-    sag = rng.uniform(0.26, 0.36)
-    for index in range(count):
-        lift = (count - 1 - index) * 0.085
-        _one_banana(canvas, rng, hue + rng.uniform(-2, 2), ripe, sag - 0.03 * (count - 1), lift)
-    if count > 1:
-        crown = canvas.band([(0.075, 0.40), (0.10, 0.56)], 0.06, 0.09, 0.05)
-        canvas.paint(crown, hsv(45, 0.7, 0.45))
-        canvas.relief(crown, 0.04, 0.1)
-
-
-def _one_banana(canvas: Canvas, rng: np.random.Generator, hue: float, ripe: float, sag: float, lift: float) -> None:
-    low = 0.94 - lift
-    thick = rng.uniform(0.165, 0.195)
-    start, end = low - 0.10 - sag, low - 0.13 - sag * rng.uniform(0.75, 1.05)
-    middle = low - thick * 0.55
-    spine = [(0.07, start - 0.02), (0.17, start + 0.10), (0.34, middle - 0.04), (0.54, middle), (0.74, middle - 0.07)]
-    spine += [(0.88, end + 0.09), (0.935, end)]
-    fruit = canvas.band(spine, 0.045, 0.06, thick * 0.9, thick, thick, thick * 0.92, 0.09, 0.035)
-    canvas.shade(canvas.soft(fruit, 0.02), 0.75)
-    green = np.asarray(hsv(78, 0.75, 0.72))
-    ends = np.clip(np.abs(canvas.x - 0.5) * 3.4 - 0.9 + 0.4 * (0.4 - ripe), 0, 1)[..., None]
-    colour = np.asarray(hsv(hue, 0.78, 0.95)) * (1 - ends * (1 - ripe)) + green * ends * (1 - ripe)
-    canvas.paint(fruit, np.broadcast_to(colour, (canvas.size, canvas.size, 3)))
-    canvas.relief(fruit, 0.075, 0.22, 14)
-    line = spline(spine, closed=False)
-    ridge = canvas.band(np.add(line[8:-8], (0.0, thick * 0.12)), 0.006, 0.012, 0.006)
-    canvas.shade(canvas.soft(ridge, 0.003), 0.78)
-    for _ in range(int(ripe * 16)):
-        px, py = line[rng.integers(12, len(line) - 12)] + rng.uniform(-0.3, 0.3, 2) * thick
-        spot = canvas.disc(px, py, rng.uniform(0.004, 0.012), rng.uniform(0.003, 0.007), rng.uniform(0, 180))
-        canvas.tint(spot * fruit, hsv(28, 0.7, 0.32), 0.75)
-    for points, width in ((line[-7:], 0.04), (line[:5], 0.05)):
-        canvas.tint(canvas.band(points, width, width), hsv(32, 0.65, 0.26), 0.85)
-
-
-def carrot(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draw one to three carrots with their green tops."""
-    count = int(rng.integers(1, 4))
-    hue, saturation, value = _CARROTS[rng.choice(3, p=[0.65, 0.2, 0.15])]
-    colour = hsv(hue + rng.uniform(-4, 4), saturation, value * rng.uniform(0.9, 1.0))
-    for index in range(count):
-        x = 0.5 + (index - (count - 1) / 2) * 0.2
-        _one_carrot(canvas, rng, x, (index - (count - 1) / 2) * 0.10, colour)
-
-
-_CARROTS = ((25, 0.9, 0.98), (300, 0.6, 0.5), (47, 0.7, 0.95))
-
-
-def _one_carrot(canvas: Canvas, rng: np.random.Generator, x: float, lean: float, colour: Colour) -> None:
-    top, tip = rng.uniform(0.32, 0.38), 0.94
-    thick = rng.uniform(0.17, 0.24)
-    for _ in range(rng.integers(6, 10)):
-        dx, dy = rng.uniform(-0.2, 0.2), rng.uniform(0.18, 0.32)
-        _frond(canvas, rng, x + rng.uniform(-0.3, 0.3) * thick, top + 0.02, dx, -dy)
-    bend = rng.uniform(-0.04, 0.04)
-    line = [(x, top), (x + bend, (top + tip) / 2), (x - lean * 0.6, tip)]
-    root = canvas.band(line, thick * 0.72, thick, thick * 0.92, thick * 0.72, thick * 0.48, thick * 0.22, 0.012)
-    canvas.paint(root, colour)
-    canvas.relief(root, 0.10, 0.28, 18)
-    path = spline(line, closed=False)
-    marks = []
-    for _ in range(rng.integers(9, 16)):
-        px, py = path[rng.integers(1, len(path) - 3)]
-        span = thick * rng.uniform(0.15, 0.45)
-        px += rng.uniform(-0.35, 0.35) * thick
-        marks.append([(px - span / 2, py), (px, py + 0.008), (px + span / 2, py)])
-    canvas.shade(canvas.bands(marks, 0.003, 0.009, 0.003) * root, 0.66)
-    canvas.shade(canvas.soft(canvas.disc(x, top, thick * 0.3, 0.015), 0.008), 0.6)
-
-
-def _frond(canvas: Canvas, rng: np.random.Generator, x: float, y: float, dx: float, dy: float) -> None:
-    colour = hsv(rng.uniform(92, 118), rng.uniform(0.62, 0.8), rng.uniform(0.38, 0.62))
-    stalk = spline([(x, y), (x + dx * 0.35, y + dy * 0.55), (x + dx, y + dy)], closed=False)
-    canvas.paint(canvas.band(stalk, 0.016, 0.012, 0.006), colour)
-    leaflets = [
-        [(px, py), (px + side * rng.uniform(0.02, 0.05), py - rng.uniform(0.0, 0.035))]
-        for px, py in stalk[6::2]
-        for side in (-1, 1)
-    ]
-    canvas.paint(canvas.bands(leaflets, 0.014, 0.018, 0.004), colour, 0.95)
-
-
-def pear(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draw a pear: green, yellow or russet, with a stem and sometimes a leaf."""
-    wide, neck = rng.uniform(0.27, 0.32), rng.uniform(0.09, 0.12)
-    top, low, lean = rng.uniform(0.16, 0.24), 0.94, rng.uniform(-0.05, 0.05)
-    right = [
-        (0.03, low),
-        (wide * 0.7, low - 0.04),
-        (wide, low - 0.21),
-        (wide * 0.74, 0.52),
-        (neck, 0.36),
-        (neck * 0.8, top + 0.05),
-    ]
-    outline = [(0.5 + x + lean * (low - y), y) for x, y in right]
-    outline += [(0.5 + lean * 0.7, top), *((0.5 - x + lean * (low - y), y) for x, y in reversed(right))]
-    body = canvas.blob(outline)
-    skin = hsv(rng.uniform(42, 88), rng.uniform(0.5, 0.75), rng.uniform(0.68, 0.9))
-    blush = hsv(rng.uniform(8, 34), rng.uniform(0.5, 0.8), rng.uniform(0.6, 0.85))
-    share = np.clip(0.3 + 0.9 * _speckle(canvas, rng, 4), 0, 1)[..., None] * rng.random()
-    canvas.paint(body, np.asarray(skin) * (1 - share) + np.asarray(blush) * share)
-    dots = [[dot, (dot[0] + 0.005, dot[1])] for dot in rng.uniform((0.2, 0.3), (0.8, 0.92), (60, 2))]
-    canvas.tint(canvas.bands(dots, 0.006), hsv(30, 0.6, 0.4), 0.5)
-    canvas.relief(body, 0.26, 0.35, 30)
-    stalk = (0.5 + lean * 0.7, top + 0.015)
-    canvas.paint(
-        canvas.band(
-            [stalk, (stalk[0] + 0.01, top - 0.05), (stalk[0] + rng.uniform(-0.06, 0.08), top - 0.1)], 0.02, 0.018, 0.03
-        ),
-        hsv(28, 0.6, 0.3),
-    )
-    if rng.random() < 0.5:
-        _leaf(canvas, stalk[0], top - 0.01, rng.choice([-1, 1]) * rng.uniform(0.14, 0.22), -0.05, 105)
-
-
-def lemon(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draw a lemon, sometimes a lime, whole and beside it sometimes a half."""
-    hue = rng.uniform(50, 57) if rng.random() < 0.7 else rng.uniform(85, 100)
-    rind = hsv(hue, rng.uniform(0.75, 0.9), 0.96 if hue < 60 else 0.62)
-    half = rng.random() < 0.5
-    x, y = (0.4, 0.7) if half else (0.5, 0.68)
-    _lemon_body(canvas, rng, x, y, rind)
-    if half:
-        _lemon_half(canvas, 0.70, 0.76, rng.uniform(0.15, 0.18), rind, hue)
-
-
-def _lemon_body(canvas: Canvas, rng: np.random.Generator, x: float, y: float, rind: Colour) -> None:
-    turn = np.radians(rng.uniform(-18, 18))
-    shape = np.array(
-        [(-0.38, 0.0), (-0.31, -0.055), (-0.2, -0.19), (0.0, -0.25), (0.2, -0.19), (0.30, -0.06), (0.38, 0.0)]
-    )
-    shape = np.concatenate([shape, shape[-2:0:-1] * (1, -1)])
-    spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    body = canvas.blob(shape @ spin + (x, y))
-    canvas.paint(body, rind)
-    pores = [
-        [dot, (dot[0] + 0.004, dot[1])] for dot in rng.uniform((x - 0.35, y - 0.24), (x + 0.35, y + 0.24), (110, 2))
-    ]
-    canvas.relief(body, 0.22, 0.4, 26)
-    canvas.shade(canvas.bands(pores, 0.008) * body, 0.86)
-
-
-def _lemon_half(canvas: Canvas, x: float, y: float, radius: float, rind: Colour, hue: float) -> None:
-    for scale, colour in ((1.0, rind), (0.93, (0.86, 0.96, 0.97)), (0.84, hsv(hue, 0.55, 0.97))):
-        canvas.paint(canvas.disc(x, y, radius * scale, radius * scale * 1.05), colour)
-    angles = np.linspace(0, 2 * np.pi, 9)[:-1] + 0.2
-    spokes = [[(x, y), (x + radius * 0.82 * np.cos(a), y + radius * 0.86 * np.sin(a))] for a in angles]
-    canvas.paint(canvas.bands(spokes, 0.012), (0.86, 0.96, 0.97), 0.9)
 
 
 def aubergine(canvas: Canvas, rng: np.random.Generator) -> None:

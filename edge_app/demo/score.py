@@ -19,8 +19,8 @@ class Count:
 
     @property
     def mostly(self) -> bool:
-        """Whether more than half were right."""
-        return 2 * self.right > self.frames
+        """Whether more than half were right; True where the clip holds no such frame."""
+        return 2 * self.right > self.frames or not self.frames
 
     def __str__(self) -> str:
         return f"{self.right} of {self.frames} frames"
@@ -49,6 +49,12 @@ class ClipScore:
     views: int
     p50_ms: float
     p95_ms: float
+
+    @property
+    def convinces(self) -> bool:
+        """Whether known items were mostly named, and all others unknown until one was taught and then named."""
+        counts = (self.known, self.new_before, self.new_after, self.stranger, self.empty)
+        return self.views > 0 and self.new_after.frames > 0 and all(count.mostly for count in counts)
 
 
 class _Latency(msgspec.Struct):

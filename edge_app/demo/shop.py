@@ -2,8 +2,8 @@
 
 Ten products are known to the classifier. Two are held back: `NOVEL` is taught from the clip, `STRANGER` never
 is and has to stay unknown to the end. Nothing known is yellow, orange or leafy as those two are: a network that has
-seen 400 photos for a minute knows little more than colours and outlines, and takes a duck for a banana and a cactus
-in its pot for carrots.
+seen 400 photos for a minute or two knows little more than colours and outlines, and takes a duck for a banana and a
+cactus in its pot for carrots.
 """
 
 from collections.abc import Sequence

@@ -55,6 +55,10 @@ def sneaker(canvas: Canvas, rng: np.random.Generator) -> None:
         lace = canvas.band([(cx - 0.075, cy + 0.045), (cx, cy - 0.012), (cx + 0.012, cy + 0.01)], 0.02, 0.02)
         canvas.shade(canvas.soft(lace, 0.005), 0.8)
         canvas.paint(lace, (0.94, 0.95, 0.96))
+    _sole(canvas, cloth)
+
+
+def _sole(canvas: Canvas, cloth: Colour) -> None:
     sole = canvas.blob(
         [
             (0.04, 0.83),

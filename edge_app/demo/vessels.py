@@ -3,7 +3,6 @@
 As in `produce`, every function draws one item on a `Canvas`, standing on the line y = 0.94.
 """
 
-import cv2
 import numpy as np
 
 from .brush import Canvas, Colour, Layer, hsv, lettering, ring, sheet, spline, stamp
@@ -156,60 +155,6 @@ def _can_label(rng: np.random.Generator) -> Layer:
     stamp(print_, [(0, 0.10), (1, 0.10), (1, 0.33), (0, 0.33)], _CREAM)
     lettering(print_, name, (0.5, 0.215), 0.42, _INK, 1.4)
     return print_
-
-
-def jam_jar(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draw a jam jar with a cloth cap or a screw lid and a hand-written label."""
-    fruit, name = ((352, "CHERRY"), (36, "APRICOT"), (290, "PLUM"), (44, "HONEY"), (100, "MINT"))[rng.integers(5)]
-    wide, top = rng.uniform(0.23, 0.28), rng.uniform(0.38, 0.46)
-    body = canvas.blob(
-        [
-            (0.5 - wide, top + 0.06),
-            (0.5 - wide, 0.88),
-            (0.5 - wide * 0.8, 0.94),
-            (0.5, 0.945),
-            (0.5 + wide * 0.8, 0.94),
-            (0.5 + wide, 0.88),
-            (0.5 + wide, top + 0.06),
-            (0.5, top),
-        ]
-    )
-    canvas.paint(body, (0.86, 0.9, 0.88), 0.75)
-    level = top + rng.uniform(0.06, 0.12)
-    canvas.paint(body * (canvas.y > level), hsv(fruit, 0.88, rng.uniform(0.45, 0.7)), 0.92)
-    label = sheet(120, 160, _CREAM)
-    stamp(label, [(0.04, 0.06), (0.96, 0.06), (0.96, 0.94), (0.04, 0.94)], hsv(fruit, 0.5, 0.75))
-    stamp(label, [(0.06, 0.10), (0.94, 0.10), (0.94, 0.90), (0.06, 0.90)], _CREAM)
-    lettering(label, name, (0.5, 0.42), 0.4, _INK, 1.2, cv2.FONT_HERSHEY_SCRIPT_COMPLEX)
-    stamp(label, ring(0.5, 0.72, 0.06, 0.09), hsv(fruit, 0.85, 0.7))
-    canvas.wrap(body * (np.abs(canvas.x - 0.5) < wide * 0.62), label, (0.5 - wide, 0.57, 0.5 + wide, 0.84), 0.012)
-    canvas.lathe(body, wide, 0.5)
-    streak = canvas.band([(0.5 - wide * 0.72, top + 0.1), (0.5 - wide * 0.72, 0.86)], 0.03, 0.02)
-    canvas.shine(canvas.soft(streak, 0.008), 0.5)
-    _jar_lid(canvas, rng, wide, top)
-
-
-def _jar_lid(canvas: Canvas, rng: np.random.Generator, wide: float, top: float) -> None:
-    dye = hsv(rng.uniform(0, 360), rng.uniform(0.2, 0.8), rng.uniform(0.55, 0.9))
-    lid = canvas.polygon(
-        [
-            (0.5 - wide * 0.86, top - 0.07),
-            (0.5 + wide * 0.86, top - 0.07),
-            (0.5 + wide * 0.9, top + 0.06),
-            (0.5 - wide * 0.9, top + 0.06),
-        ]
-    )
-    if rng.random() < 0.5:
-        hem = [
-            (0.5 + wide * (1.12 if k % 2 else 1.0) * np.sin(t), top + 0.1 + 0.03 * (k % 2))
-            for k, t in enumerate(np.linspace(-1.57, 1.57, 15))
-        ]
-        lid = canvas.polygon([(0.5 - wide * 0.8, top - 0.07), *hem, (0.5 + wide * 0.8, top - 0.07)])
-    canvas.paint(lid, dye)
-    checks = (np.sin(canvas.x * 110) > 0.2).astype(np.float32) * (np.sin(canvas.y * 110) > 0.2)
-    canvas.tint(lid * checks, _CREAM, 0.7 if rng.random() < 0.5 else 0.0)
-    canvas.lathe(lid, wide, 0.25)
-    canvas.paint(canvas.disc(0.5, top - 0.07, wide * 0.83, 0.03), np.asarray(dye) * 0.9 + 0.08)
 
 
 def teapot(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -47,7 +47,8 @@ def check_folder(out: Path, measured: dict, new: str) -> None:
 def check_figures(measured: dict, exit_code: int) -> None:
     clip = measured["clip"]
     before, after = clip["new_before"], clip["new_after"]
-    ok = measured["gate_passed"] and clip["views"] > 0
+    kinds = [clip[name] for name in ("known", "new_before", "new_after", "stranger", "empty") if clip[name]["frames"]]
+    ok = measured["gate_passed"] and clip["views"] > 0 and all(2 * kind["right"] > kind["frames"] for kind in kinds)
     assert measured["ok"] == ok and exit_code == (0 if ok else 1)
     assert before["frames"] > 5 and after["frames"] > 10 and clip["known"]["frames"] > 10
     assert [variant["name"] for variant in measured["variants"]] == ["fp32", "int8"]

@@ -1,5 +1,6 @@
 """The demo's shop: drawings that repeat and vary, a clip whose truth holds, frames counted rightly."""
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from sightline.edge_app.demo.brush import Canvas, hsv, ring, spline
-from sightline.edge_app.demo.clip import FPS, FRAME_WH, Clip, Segment, Stop, film_shop
+from sightline.edge_app.demo.clip import FPS, FRAME_WH, Clip, Segment, Stop, film_shop, shop_tour
 from sightline.edge_app.demo.own import divide, film_photos
 from sightline.edge_app.demo.poster import write_poster
 from sightline.edge_app.demo.scene import photograph
@@ -35,7 +36,7 @@ def frames_of(path: Path) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def short_clip(tmp_path_factory) -> Clip:
-    mug, novel = Stop(KNOWN[0], 0.6), Stop(NOVEL, 1.0)
+    mug, novel = Stop(KNOWN[0], 0.6), Stop(NOVEL, 1.0, lesson=True)
     bays = [[mug, novel], [Stop(None, 0.6), Stop(NOVEL, 0.6, mirrored=True)]]
     return film_shop(tmp_path_factory.mktemp("clip") / "clip.mp4", 5, bays)
 
@@ -109,7 +110,18 @@ def test_the_clip_holds_the_frames_it_says(short_clip):
     assert all(first <= last for first, last in ends)
     assert all(before[1] < after[0] for before, after in pairwise(ends))
     lesson = short_clip.segments[1]
-    assert all(lesson.first < frame < lesson.last for frame in short_clip.teach_at)
+    assert len(short_clip.teach_at) == 1 and lesson.first < short_clip.teach_at[0] < lesson.last
+
+
+def test_the_tour_teaches_from_two_sides_and_looks_again_later():
+    stops = [stop for bay in shop_tour() for stop in bay]
+    novel = [stop for stop in stops if stop.item is NOVEL]
+    assert [stop.lesson for stop in novel] == [True, True, False, False]
+    assert {stop.mirrored for stop in novel[:2]} == {stop.mirrored for stop in novel[2:]} == {True, False}
+    assert not any(stop.lesson for stop in stops if stop.item is not NOVEL)
+    shown = {stop.item for stop in stops}
+    assert {NOVEL, STRANGER, None} < shown < {*ITEMS, None}
+    assert len(shown & set(KNOWN)) >= 8
 
 
 def test_the_clip_shows_what_its_truth_says(short_clip):
@@ -124,7 +136,7 @@ def test_the_clip_shows_what_its_truth_says(short_clip):
 
 
 def test_the_clip_repeats_with_its_seed(tmp_path, short_clip):
-    bays = [[Stop(KNOWN[0], 0.4), Stop(NOVEL, 0.6)]]
+    bays = [[Stop(KNOWN[0], 0.4), Stop(NOVEL, 0.6, lesson=True)]]
     one, two, other = (film_shop(tmp_path / f"{n}.mp4", seed, bays) for n, seed in enumerate((1, 1, 2)))
     assert one.segments == two.segments and one.teach_at == two.teach_at
     assert all((a == b).all() for a, b in zip(frames_of(one.path), frames_of(two.path), strict=True))
@@ -158,7 +170,8 @@ def test_frames_are_counted_where_the_truth_is_clear(tmp_path):
     assert score.new_after == Count(3, 4) and score.new_after.mostly
     assert score.stranger == Count(1, 2) and not score.stranger.mostly
     assert score.empty == Count(2, 2)
-    assert score.views == 2
+    assert score.views == 2 and not score.convinces
+    assert replace(score, new_before=Count(2, 2), known=Count(3, 4), stranger=Count(0, 0)).convinces
     assert score.p50_ms == pytest.approx(13.5)
 
 

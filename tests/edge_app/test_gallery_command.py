@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 from sightline.runtime import Bundle, Gallery
@@ -117,9 +118,61 @@ def test_another_bundle_is_refused_until_the_gallery_is_reembedded(place: Path) 
         (["add", "new.gallery", "photos/red/00.png", "--label", "x", "--bundle", "nowhere"], 1, "nowhere"),
         (["add", "new.gallery", "x.png", "--label", "x", "--meta", "sku", "--bundle", "kiosk.bundle"], 2, "KEY=VALUE"),
         (["remove", "csv.gallery"], 2, "either IDS or --label"),
+        (["search", "csv.gallery"], 2, "either IMAGE or --entry"),
+        (["search", "csv.gallery", "--entry", "99"], 1, "no entry 99"),
+        (["sheet", "csv.gallery", "--out", "sheet.gif"], 1, "no picture's name"),
+        (["sheet", "csv.gallery", "--out", "sheet.png", "--label", "x"], 1, "no such entry"),
+        (["import", "new.gallery", "photos"], 1, "gallery's export"),
+        (["export", "csv.gallery", "--out", "photos"], 1, "exists already"),
     ],
 )
 def test_wrong_input_is_one_sentence(place: Path, words: list[str], code: int, said: str) -> None:
     done = gallery(place, *words)
     assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
     assert not (place / "new.gallery").exists()
+
+
+def test_views_of_a_collection(place: Path) -> None:
+    gallery(place, "build", "view.gallery", "photos", "--bundle", "kiosk.bundle")
+    gallery(
+        place,
+        "add",
+        "view.gallery",
+        "photos/red/00.png",
+        "--label",
+        "mug",
+        "--meta",
+        "sku=7",
+        "--bundle",
+        "kiosk.bundle",
+    )
+
+    by_entry = json.loads(gallery(place, "search", "view.gallery", "--entry", 13, "--json", "-k", 3).stdout)
+    assert by_entry["matches"][0]["label"] == "red" and 13 not in [match["id"] for match in by_entry["matches"]]
+    far = gallery(place, "search", "view.gallery", "--entry", 13, "--label", "blue", "--metric", "euclidean", "--json")
+    matches = json.loads(far.stdout)["matches"]
+    assert {match["label"] for match in matches} == {"blue"}
+    assert [match["value"] for match in matches] == sorted(match["value"] for match in matches)
+    words = ["photos/blue/00.png", "--bundle", "kiosk.bundle", "--where", "sku=7"]
+    assert "mug" in gallery(place, "search", "view.gallery", *words).stdout
+
+    assert gallery(place, "list", "view.gallery", "--where", "sku=7").stdout.startswith("13\tmug")
+
+    twins = json.loads(gallery(place, "duplicates", "view.gallery", "--similarity", 0.9999, "--json").stdout)["groups"]
+    assert {"mug", "red"} in [set(group["labels"]) for group in twins]
+    assert "several labels" in gallery(place, "duplicates", "view.gallery", "--similarity", 0.9999).stdout
+    made = json.loads(gallery(place, "clusters", "view.gallery", "--count", 3, "--json").stdout)["clusters"]
+    assert sorted(len(one["ids"]) for one in made) == [4, 4, 5]
+    assert "mean similarity" in gallery(place, "clusters", "view.gallery", "--similarity", 0.5).stdout
+
+    for file in ("sheet.png", "sheet.html"):
+        assert gallery(place, "sheet", "view.gallery", "--out", file, "--by", "cluster").returncode == 0
+    assert cv2.imread(str(place / "sheet.png")).shape[1] > 1000
+    page = (place / "sheet.html").read_text()
+    assert page.count("data:image/jpeg") == 13 and "sku=7" in page
+
+    assert gallery(place, "export", "view.gallery", "--out", "files").stdout == "files: 13 entries\n"
+    back = json.loads(gallery(place, "import", "again.gallery", "files", "--json").stdout)
+    assert (back["added"], back["known"]) == (13, 0)
+    built = gallery(place, "build", "third.gallery", "files/entries.csv", "--bundle", "kiosk.bundle")
+    assert built.returncode == 0 and "13 entries of 4 labels" in built.stdout

@@ -308,3 +308,16 @@ def test_a_camera_that_wants_digest_gets_it() -> None:
         capture.close()
     sent = camera.requests[-1]["Authorization"]
     assert sent.startswith("Digest") and proven(sent, "top secret") and not proven(sent, "other")
+
+
+def test_every_address_in_the_documentation_is_understood() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    uris = [uri for row in rows[:9] for uri in re.findall(r"`([^`]+)`", row) if "://" in uri or uri == "0"]
+    assert len(uris) >= 11
+    for uri in uris:
+        try:
+            parse_source(uri.replace("…", "x"))
+        except SourceError as error:
+            # What this machine lacks is told; what is no address would be an InputError.
+            assert "not there" in str(error) or "not to be had" in str(error)
