@@ -4,8 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := runtime export models edge_app
 DEMO ?= .demo
+# What `make portability` answers on every CPU, on how many photos, and where its arm64 system lies.
+BUNDLE ?= $(DEMO)/bundle
+PHOTOS ?= $(DEMO)/photos
+LABEL_COLUMN ?= label
+IMAGES ?= 200
+ARM64 ?= .arm64
 
-.PHONY: demo test test-slow lint format types docs device clean
+.PHONY: demo test test-slow soak crash lint format types docs device portability clean
 
 demo: $(VENV)/.installed  ## the whole path on data that it draws, about two minutes
 	$(BIN)/sightline demo --out $(DEMO)
@@ -15,6 +21,16 @@ test: $(VENV)/.installed  ## the tests, under ten minutes on two cores
 
 test-slow: $(VENV)/.installed  ## crash loops, soaks and other long truths
 	$(BIN)/python -m pytest -m slow
+
+crash: $(VENV)/.installed  ## the gallery: 1,000 kills, every disk call failed, 500 power cuts, 14,500 damages; about an hour
+	$(BIN)/python -m pytest -m slow -rP tests/runtime/gallery
+
+# The long forms of the soak tests; CI runs short ones with the other tests.
+soak: $(VENV)/.installed  ## about an hour and a half: unplugging, an hour at 30 frames a second, ends
+	$(BIN)/python benchmarks/soak.py faults --cycles 1000
+	$(BIN)/python benchmarks/live_loop.py age --seconds 600
+	$(BIN)/python benchmarks/soak.py end
+	$(BIN)/python benchmarks/soak.py steady --seconds 3600
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -38,6 +54,12 @@ device: $(VENV)-device/.installed
 	$(VENV)-device/bin/python -c "import importlib.util as u; assert not any(map(u.find_spec, ('torch', 'onnx')))"
 	$(VENV)-device/bin/sightline verify $(DEMO)/bundle
 	$(VENV)-device/bin/sightline predict $(DEMO)/bundle $(DEMO)/poster.png
+
+# The installed device package answers the same here, as an AVX2-only x86 and as a Cortex-A72. What is not there to
+# emulate with is named and skipped: apt install qemu-user-static mmdebstrap; benchmarks/arm64_root.sh .arm64
+portability: $(VENV)-device/.installed
+	$(VENV)-device/bin/python benchmarks/portability.py $(BUNDLE) $(PHOTOS) --label-column $(LABEL_COLUMN) --images $(IMAGES) \
+		--arm64 $(ARM64)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
