@@ -21,7 +21,7 @@ from sightline.runtime.preprocess import Image, decode_image, prepare_batch
 from sightline.runtime.reporter import QuietReporter, Reporter
 from sightline.runtime.session import Session, open_session
 
-from .bench_peers import PEERS, Peer, Run
+from .bench_peers import PEERS, Peer, Run, process_threads_restored
 from .latency import describe_cpu
 
 OWN = "sightline"
@@ -142,13 +142,14 @@ def bench(bundle: Bundle, options: BenchOptions | None = None, reporter: Reporte
     entries: list[Entry] = []
     absent: dict[str, str] = {}
     turns = options.most_turns
-    for threads in options.threads:
-        entered = _open(bundle, peers, threads, images, reporter)
-        absent |= entered.absent
-        with reporter.task(f"{threads} threads", options.seconds) as task:
-            times = take_turns(entered.contestants, images, options.seconds, options.most_turns, task.advance)
-        turns = min(turns, len(times[0]))
-        entries += _entries(entered.contestants, times, images, threads)
+    with process_threads_restored():
+        for threads in options.threads:
+            entered = _open(bundle, peers, threads, images, reporter)
+            absent |= entered.absent
+            with reporter.task(f"{threads} threads", options.seconds) as task:
+                times = take_turns(entered.contestants, images, options.seconds, options.most_turns, task.advance)
+            turns = min(turns, len(times[0]))
+            entries += _entries(entered.contestants, times, images, threads)
     named = tuple(Absent(tool, reason) for tool, reason in absent.items())
     return BenchReport(bundle.bundle_id, bundle.manifest.arch, describe_cpu(), turns, tuple(entries), named)
 

@@ -8,12 +8,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,7 +67,6 @@ def _openvino(hint: str | None) -> Open:
 
 
 def _opencv(model: bytes, size: tuple[int, ...], threads: int) -> tuple[str, Run]:
-    cv2: Any = import_module("cv2")
     cv2.setNumThreads(threads)
     net = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
 
@@ -148,6 +148,21 @@ def _converted_for_ncnn(model: bytes, size: tuple[int, ...]) -> tuple[str, bytes
         with _quiet():
             pnnx.export(_rebuilt(model, planes=True), str(place), (torch.zeros((1, 3, *size)),), fp16=False)
         return (Path(folder) / "model.ncnn.param").read_text(), (Path(folder) / "model.ncnn.bin").read_bytes()
+
+
+@contextmanager
+def process_threads_restored() -> Iterator[None]:
+    """Give torch and OpenCV back the thread counts they had: peers set them for the whole process."""
+    found = [(cv2.getNumThreads, cv2.setNumThreads)]
+    with suppress(ImportError):
+        torch: Any = import_module("torch")
+        found.append((torch.get_num_threads, torch.set_num_threads))
+    before = [(restore, count()) for count, restore in found]
+    try:
+        yield
+    finally:
+        for restore, count in before:
+            restore(count)
 
 
 @contextmanager

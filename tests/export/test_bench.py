@@ -64,14 +64,19 @@ def test_the_graph_rebuilt_in_torch_answers_as_the_model(name, planes):
 
 
 def test_torch_takes_part_and_agrees(tmp_path):
-    from sightline.export.bench_peers import PEERS
+    from sightline.export.bench_peers import PEERS, process_threads_restored
 
     data = serialize(small_graph("mobilenet_v2"))
-    precision, answer = PEERS["torch"].open(data, (32, 32), 1)
+    threads = torch.get_num_threads()
+    with process_threads_restored():
+        precision, answer = PEERS["torch"].open(data, (32, 32), threads + 1)
+        assert torch.get_num_threads() == threads + 1
+        came = answer(images(1))
+    assert torch.get_num_threads() == threads
     with torch.inference_mode():
         expected = small_net("mobilenet_v2")(torch.from_numpy(images(1)))[0].numpy()
     assert precision == "fp32"
-    np.testing.assert_allclose(answer(images(1)), expected, atol=2e-4)
+    np.testing.assert_allclose(came, expected, atol=2e-4)
 
 
 def test_a_peer_that_is_missing_or_cannot_is_named_and_the_rest_goes_on(bundle):
