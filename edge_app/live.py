@@ -1,5 +1,6 @@
 """Builds the parts of a run, runs the loop over them, and closes each on every way out."""
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .kiosk import Kiosk
 
 LIVE_VOTES = 5
+CONNECT_S = Patience().connect_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class RunOptions:
         teach_label: What `t` teaches; without a window it is taught at the start.
         lines: Obey lines on standard input.
         limits: When the run ends by itself.
-        connect_s: Seconds until a source that never gave a frame is an error.
+        connect_s: Seconds until a camera that never gave a frame is an error; None takes 10, and waits for ever
+            where a page tells people of it.
         provider: What runs the model.
         variant: The variant of the model.
         threads: Threads within an operator; None takes the cores.
@@ -76,7 +79,7 @@ class RunOptions:
     teach_label: str | None = None
     lines: bool = False
     limits: Limits = field(default_factory=Limits)
-    connect_s: float = 10.0
+    connect_s: float | None = None
     provider: str = "auto"
     variant: str = "auto"
     threads: int | None = None
@@ -156,7 +159,7 @@ def _open_parts(
     teachable = window is not None or options.lines or options.teach_label is not None or options.kiosk is not None
     model, gallery, reloader = _reloadable(options, recognizer, teachable, reload)
     stack.callback(reloader.close)
-    reader = Reader(source, Patience(connect_s=options.connect_s))
+    reader = Reader(source, Patience(connect_s=_connect_s(options)))
     stack.callback(reader.close)
     teacher = None
     if gallery is not None and teachable:
@@ -185,6 +188,12 @@ def _open_parts(
         reloader=reloader,
         page=page,
     )
+
+
+def _connect_s(options: RunOptions) -> float:
+    if options.connect_s is not None:
+        return options.connect_s
+    return CONNECT_S if options.kiosk is None else math.inf
 
 
 def _reloadable(

@@ -1,15 +1,17 @@
 """`sightline run`: recognise what a camera or video shows, live."""
 
+from typing import Any
+
 import click
 
 from ..options import device_options
-from ..outputs.settings import OutputOptions, output_options
+from ..outputs.settings import output_options
 from ..service.config import config_option
 
 _GALLERY = "Look frames up here; made on the spot where one can teach."
 _SMOOTH = "Frames that vote on the answer [default: 5 for cameras, 1 for files]."
 _KIOSK = "Serve the kiosk page instead of a window [default: 127.0.0.1:8080]; other hosts need a token."
-_CONNECT = "Give up on a camera that never gave a frame [default: 10]."
+_CONNECT = "Give up on a camera that never gave a frame [default: 10; with --kiosk never]."
 
 
 @click.command()
@@ -23,37 +25,16 @@ _CONNECT = "Give up on a camera that never gave a frame [default: 10]."
 @click.option("--every-frame", is_flag=True, help="Answer a camera's frames even where nothing moves.")
 @click.option("--headless", is_flag=True, help="Open no window.")
 @click.option("--kiosk", is_flag=False, flag_value="127.0.0.1:8080", metavar="[HOST:PORT]", help=_KIOSK)
-@click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Write JSON lines; - is standard output.")
+@click.option("--json", type=click.Path(), metavar="FILE", help="Write JSON lines; - is standard output.")
 @click.option("--record", type=click.Path(), metavar="FILE", help="Record what is shown: .mp4, .mkv or .avi.")
 @click.option("--teach-label", metavar="NAME", help="What 't' teaches; without a window it is taught at the start.")
 @click.option("--stdin", "lines", is_flag=True, help="Obey lines: teach NAME, undo, pause, quit.")
 @click.option("--max-frames", type=click.IntRange(1), metavar="N", help="End after N answers.")
 @click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="S", help="End after S seconds.")
-@click.option("--connect-timeout", type=click.FloatRange(0, min_open=True), metavar="S", help=_CONNECT)
+@click.option("--connect-timeout", "connect_s", type=click.FloatRange(0, min_open=True), metavar="S", help=_CONNECT)
 @output_options
 @device_options
-def command(
-    bundle: str,
-    source: str,
-    gallery: str | None,
-    k: int,
-    roi: str | None,
-    smooth: int | None,
-    every_frame: bool,
-    headless: bool,
-    kiosk: str | None,
-    json_file: str | None,
-    record: str | None,
-    teach_label: str | None,
-    lines: bool,
-    max_frames: int | None,
-    duration: float | None,
-    connect_timeout: float | None,
-    provider: str,
-    variant: str,
-    threads: int | None,
-    outputs: OutputOptions,
-) -> int:
+def command(max_frames: int | None, duration: float | None, **asked: Any) -> int:
     """Recognise what a camera or video shows with BUNDLE.
 
     Sources: 0 or camera://0, /dev/video0, a video file, a picture, a folder or 'glob' of pictures,
@@ -77,26 +58,7 @@ def command(
         from ..live import RunOptions, run_live
         from ..loop import Limits
 
-        options = RunOptions(
-            bundle=bundle,
-            source=source,
-            gallery=gallery,
-            k=k,
-            roi=roi,
-            smooth=smooth,
-            every_frame=every_frame,
-            headless=headless,
-            kiosk=kiosk,
-            json=json_file,
-            record=record,
-            teach_label=teach_label,
-            lines=lines,
-            limits=Limits(max_frames, duration),
-            connect_s=connect_timeout or 10.0,
-            provider=provider,
-            variant=variant,
-            threads=threads,
-            outputs=outputs,
-        )
+        # Every other parameter bears the name of its field.
+        options = RunOptions(limits=Limits(max_frames, duration), **asked)
         run_live(options, stop, ConsoleReporter(), reload)
     return stop.exit_code

@@ -25,6 +25,8 @@ _REMEDIES = {
     State.ENDED: "",
     State.LIVE: "",
 }
+# An attempt failed and none has succeeded: to go on saying that it takes a few seconds would be no help.
+_ABSENT = ("No camera yet", "It is opened as soon as it is there. Check its cable, its power and its address.")
 
 
 class Camera(msgspec.Struct, frozen=True):
@@ -159,6 +161,8 @@ def _camera(moment: Moment, live: bool, silent: bool) -> Camera:
 def _state(status: Status, paused: bool) -> tuple[str, str, str]:
     if paused:
         return "paused", "Paused", ""
+    if status.state is State.CONNECTING and status.detail:
+        return str(status.state), *_ABSENT
     return str(status.state), _HEADLINES[status.state], _REMEDIES[status.state]
 
 

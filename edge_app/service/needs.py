@@ -11,7 +11,7 @@ import click
 from .config import paths_of
 from .unit import Needs
 
-_WRITTEN = ("gallery", "json_file", "record", "events", "trace")
+_WRITTEN = ("gallery", "json", "record", "events", "trace")
 _FAR_AWAY = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "rtp", "srt")
 
 

@@ -43,7 +43,7 @@ def plan_service(run: click.Command, words: Sequence[str], places: Places, user:
         raise InputError("--teach-label would teach at every start of the service: leave it out")
     if not given.get("kiosk"):
         given["headless"] = True
-    given.setdefault("connect_timeout", _PATIENCE_S)
+    given.setdefault("connect_s", _PATIENCE_S)
     config = Path("/etc/sightline") / places.config.name
     service = Service(places.name, config, user, needs_of(run, given), watchdog_s)
     _check_paths(service)

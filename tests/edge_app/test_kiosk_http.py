@@ -3,6 +3,7 @@
 import re
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sightline.edge_app import cli
+from sightline.edge_app import cli, live
 from sightline.edge_app.demo.scene import photograph
 from sightline.edge_app.demo.shop import NOVEL
 from sightline.edge_app.kiosk import files
@@ -217,10 +218,28 @@ def test_a_camera_that_goes_takes_the_answer_with_it(bundle: Path, shop: Path) -
         camera.stop()
 
 
-def test_a_camera_that_never_speaks_has_no_answer(bundle: Path) -> None:
-    with pytest.raises(SourceError), kiosk(bundle, "http://127.0.0.1:9/x", None, connect_s=3.0) as running:
-        state = running.client.view().state
+def test_a_camera_that_comes_late_is_waited_for(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "CONNECT_S", 0.5)
+    camera = HttpCamera(stream)
+    camera.start()
+    address = camera.url()
+    camera.stop()
+    with kiosk(bundle, address, None) as running:
+        state = state_where(running.client, lambda state: state["camera"]["headline"] == "No camera yet")
         assert state["camera"]["state"] == "connecting" and state["answer"] is None and state["picture"] is None
+        assert "refused" in state["camera"]["detail"] and state["camera"]["remedy"]
+        time.sleep(1)
+        assert running.thread.is_alive()
+        camera.start()
+        assert state_where(running.client, answered)["camera"]["headline"] == "Live"
+        camera.stop()
+
+
+def test_with_a_limit_the_run_ends_where_no_camera_comes(bundle: Path) -> None:
+    with (
+        pytest.raises(SourceError, match="waited 3 s"),
+        kiosk(bundle, "http://127.0.0.1:9/x", None, connect_s=3.0) as running,
+    ):
         running.thread.join(30)
 
 

@@ -66,6 +66,14 @@ def test_every_state_has_words(state: State) -> None:
     assert bool(camera.remedy) is (state not in (State.LIVE, State.ENDED))
 
 
+@pytest.mark.parametrize(("detail", "headline"), [("", "Connecting to the camera"), ("refused", "No camera yet")])
+def test_a_camera_that_was_never_there_is_said_to_be_missing(detail: str, headline: str) -> None:
+    view = View(Status(State.CONNECTING, detail, 3, 0, 0), None, None)
+    shown = Moment(None, view, None, False, (), time.monotonic(), 3)
+    camera = describe(shown, "boot", "assets", live=True, can_teach=True).camera
+    assert camera.headline == headline and camera.remedy and camera.detail == detail
+
+
 def test_the_picture_is_described_in_fractions_and_a_file_has_no_age() -> None:
     state = describe(moment(), "boot", "assets", live=False, can_teach=True)
     assert state.picture is not None and state.picture.seen == (0.1, 0.1, 0.9, 0.9)
