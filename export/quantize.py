@@ -58,7 +58,7 @@ class QuantizationOptions:
         methods: The ways of finding ranges to try, see `quantize_ranges.METHODS`; the best is taken.
         correct_bias: Whether biases may take back the mean shift of rounding.
         equalize: Whether channels may be evened out between layers of depthwise nets.
-        integer_gates: Whether hard-swish may run in integers where that is faster; see `quantize_gates`.
+        integer_gates: Whether hard-swish may run in integers where that is hardly less exact; see `quantize_gates`.
         train: How long the int8 form is trained, where it is; see `qat`.
     """
 
