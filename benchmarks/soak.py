@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from live_loop import camera, footprint
+from standstill import Watchman
 
 from sightline.edge_app import live, loop
 from sightline.edge_app.connection import Frame
@@ -46,6 +47,7 @@ class Watch:
         answers: Milliseconds from frame to answer, of this window.
         losses: How often the source was lost.
         back: Seconds from each loss to the next frame.
+        man: Watches for standstills.
     """
 
     ticks: list[float] = field(default_factory=list)
@@ -55,6 +57,7 @@ class Watch:
     inference_s: float = 0.0
     back: list[float] = field(default_factory=list)
     lost_s: float | None = None
+    man: Watchman = field(default_factory=Watchman)
 
     def decided(self, frame: Frame, seen: Seen, age_ms: float) -> None:
         self.frames += 1
@@ -76,9 +79,10 @@ def watched(patience: Patience | None = None) -> Iterator[Watch]:
     decided, state, plain = loop.Listeners.decided, loop.Listeners.state, live.Patience
 
     def timed(self: Any) -> None:
-        start, before = time.perf_counter(), watch.inference_s
+        before = watch.inference_s
+        watch.man.begin()
         tick(self)
-        watch.ticks.append(time.perf_counter() - start - (watch.inference_s - before))
+        watch.ticks.append(watch.man.end(watch.inference_s - before))
 
     def hear(self: Any, frame: Frame, seen: Seen, age_ms: float) -> None:
         watch.decided(frame, seen, age_ms)
@@ -96,6 +100,7 @@ def watched(patience: Patience | None = None) -> Iterator[Watch]:
     finally:
         loop.Loop._tick, loop.Listeners.decided, loop.Listeners.state = tick, decided, state  # type: ignore[method-assign]
         live.Patience = plain  # type: ignore[misc]
+        watch.man.close()
 
 
 def options(bundle: str, source: str, folder: Path, every_frame: bool = True) -> RunOptions:
@@ -158,6 +163,8 @@ def faults(cycles: int) -> None:
             run_live(options(tiny(folder), address, folder), stop)
     print(f"{watch.losses} losses of seven kinds: {watch.frames} frames answered between them")
     print(f"  the loop stood still for at most {max(longest):.0f} ms outside the model (it waits 50 for a frame)")
+    print(f"  the longest: {watch.man.longest}")
+    print(f"  the longest but for the lack of a processor: {watch.man.longest_fed}")
     print(f"  answers again after {np.median(watch.back):.2f} s (median), {max(watch.back):.2f} s (longest)")
     for index in (0, 4, 9):
         rss, threads, files = marks[index]
