@@ -3,8 +3,9 @@
 folder.py     the files and the writers' lock      schema.py, rows.py, store.py   the truth on disk
 table.py      the entries in memory                nearest.py                     exact search
 graph.py      hnswlib, container.py its file       speed.py                       which of the two is faster
-index.py      what answers queries                 caretaker.py                   the background thread
-gallery.py    the public face                      check.py                       reading every byte
+index.py      what answers queries                 follow.py                      what brings it up to the commits
+caretaker.py  the background thread                check.py                       reading every byte
+gallery.py    the public face
 views.py      selections, duplicates, clusters    exchange.py                    as CSV and pictures, and back
 calibration.py  when a match counts as known, calibration_rows.py where that lies on the disk
 reembed.py    another model's embeddings           transfer.py                    salvage and merge

@@ -4,7 +4,6 @@ An add or a remove first goes to SQLite and returns when it is on the disk; the 
 committed, by whomever, in the order of the commits. Queries are answered from memory alone.
 """
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,16 +22,15 @@ from .caretaker import Caretaker
 from .check import check_folder
 from .entries import entry_of, prepare, unit_rows
 from .folder import remove_stale_temporaries
+from .follow import Follower, other_model
 from .index import SearchIndex
-from .schema import Head, damaged, explained
+from .schema import Head, explained
 from .speed import SMALLEST_GRAPH
 from .stats import describe
 from .store import Store
 from .values import CheckReport, Entry, GalleryStats, Matches, NewEntry
 from .views import Snapshot
 
-_SLICE = 512
-_LOAD_SLICE = 4096
 _PAGE = 256
 
 
@@ -52,8 +50,7 @@ class Gallery:
         self._store = store
         self._index = SearchIndex()
         self._caretaker = Caretaker(store, self._index, head)
-        self._take_lock = threading.Lock()
-        self._trouble: str | None = None
+        self._follower = Follower(store, self._index, head.model_id)
         self._closed = False
 
     @classmethod
@@ -76,8 +73,7 @@ class Gallery:
             head = store.head()
             _check_fits(Path(path), head, model, dim)
             gallery = cls(store, head)
-            store.changed()
-            gallery._take_in(_LOAD_SLICE)
+            gallery._follower.load()
             if store.writable:
                 remove_stale_temporaries(store.folder)
         except BaseException:
@@ -253,7 +249,7 @@ class Gallery:
 
     def stats(self) -> GalleryStats:
         """Size, and how queries are answered at this moment and why."""
-        labels, trouble = len(self.labels()), self._trouble or self._caretaker.trouble or self._index.note
+        labels, trouble = len(self.labels()), self._follower.trouble or self._caretaker.trouble or self._index.note
         return describe(self._store, self._index, self.model_id, labels, trouble or self._caretaker.graph_note)
 
     @property
@@ -331,55 +327,12 @@ class Gallery:
             self._caretaker.wake()
 
     def _take_in_written(self) -> None:
-        """Take in what was just committed; it is on the disk, so failing to read it back is no failure of it."""
-        try:
-            with self._take_lock:
-                self._take_in(_SLICE)
-        except GalleryError as error:
-            self._trouble = str(error)
-            self._store.look_again()
+        self._follower.take_in_written()
         self._caretaker.wrote()
 
     def _notice_changes(self) -> None:
-        """Take in what other processes committed, a slice a query; the memory goes on where that fails."""
         self._require_open()
-        try:
-            if not self._store.changed():
-                return
-            if not self._take_lock.acquire(blocking=False):
-                self._store.look_again()
-                return
-            try:
-                if not self._take_in(_SLICE, slices=1):
-                    self._store.look_again()
-            finally:
-                self._take_lock.release()
-        except GalleryError as error:
-            self._trouble = str(error)
-
-    def _take_in(self, limit: int, slices: int | None = None) -> bool:
-        """Bring the memory up to what is committed; False where more than `slices` of it were left."""
-        index, done = self._index, 0
-        while slices is None or done < slices:
-            delta = self._store.delta(index.last_id, index.generation, limit)
-            if delta.head.model_id != self.model_id:
-                raise GalleryError(_other_model(self.path, delta.head.model_id, self.model_id))
-            if delta.head.epoch != index.epoch and index.last_id:
-                return self._take_in_anew()
-            last = delta.added is None or len(delta.added.ids) < limit
-            index.apply(delta, last)
-            if last:
-                if not index.agrees_with(delta):
-                    raise damaged(self.path, "entries are missing or were changed behind its back")
-                return True
-            done += 1
-        return False
-
-    def _take_in_anew(self) -> bool:
-        fresh = Gallery(self._store, self._store.head())
-        fresh._take_in(_LOAD_SLICE)
-        self._index.replace(fresh._index)
-        return True
+        self._follower.notice()
 
     def _require_open(self) -> None:
         if self._closed:
@@ -388,13 +341,6 @@ class Gallery:
 
 def _check_fits(path: Path, head: Head, model: str | None, dim: int | None) -> None:
     if model is not None and model != head.model_id:
-        raise GalleryError(_other_model(path, head.model_id, model))
+        raise other_model(path, head.model_id, model)
     if dim is not None and head.dim not in (None, dim):
         raise GalleryError(f"gallery '{path}' holds embeddings of {head.dim} dimensions, not {dim}")
-
-
-def _other_model(path: Path, held: str, wanted: str) -> str:
-    return (
-        f"gallery '{path}' holds embeddings of model {held}, this bundle makes {wanted}: "
-        f"run 'sightline gallery reembed {path} --bundle BUNDLE'"
-    )
