@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sightline.runtime.errors import InputError
 
+from ..database import may_be_ours
 from .event import Event
 from .outbox import DeliveryFailed
 from .settings import Retention
@@ -60,13 +61,11 @@ class EventLog:
             connection = self._connection = self._connection or self._open()
             with connection:
                 connection.executemany("INSERT INTO events (at_s, name, label, line) VALUES (?, ?, ?, ?)", _rows(items))
-            self._unpruned += len(items)
-            if self._unpruned >= _PRUNE_ROWS or time.monotonic() - self._pruned_s >= _PRUNE_EVERY_S:
-                self._prune(connection, time.time())
-                self._pruned_s, self._unpruned = time.monotonic(), 0
         except (sqlite3.Error, InputError, OSError) as error:
             self.close()
             raise DeliveryFailed(f"cannot be written: {error}") from error
+        self._unpruned += len(items)
+        self._prune_at_times(connection)
 
     def close(self) -> None:
         """Close the file."""
@@ -81,7 +80,7 @@ class EventLog:
         try:
             return self._connect()
         except sqlite3.DatabaseError as error:
-            if not (_is_damage(error) and _was_ours(self.path)):
+            if not (_is_damage(error) and may_be_ours(self.path, APPLICATION_ID)):
                 raise InputError(f"--events '{self.path}' cannot be written: {error}") from error
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
         self.path.replace(aside)
@@ -98,6 +97,16 @@ class EventLog:
             connection.close()
             raise
         return connection
+
+    def _prune_at_times(self, connection: sqlite3.Connection) -> None:
+        if self._unpruned < _PRUNE_ROWS and time.monotonic() - self._pruned_s < _PRUNE_EVERY_S:
+            return
+        self._pruned_s, self._unpruned = time.monotonic(), 0
+        try:
+            self._prune(connection, time.time())
+        except sqlite3.Error:
+            # The batch is on the disk and must not be delivered again; what is damaged shows when the next one opens.
+            self.close()
 
     def _prune(self, connection: sqlite3.Connection, now_s: float) -> None:
         oldest_s = now_s - self._retention.days * DAY_S
@@ -176,13 +185,6 @@ def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
     words = ("not a database", "malformed", "damaged", "corrupt")
     return any(word in str(error) for word in words)
-
-
-def _was_ours(path: Path) -> bool:
-    """Whether a damaged file began as an event log, or lost its first page to a power cut (all zero)."""
-    with path.open("rb") as stream:
-        head = stream.read(100)
-    return head[68:72] == APPLICATION_ID.to_bytes(4, "big") or not any(head)
 
 
 def _rows(items: Sequence[Event]) -> Iterator[tuple[float, str, str | None, str]]:

@@ -14,7 +14,6 @@ class Said:
         raw: What the frame alone says.
         shown: What was shown, after the votes.
         matches: The gallery's nearest entries.
-        top: Probability of the classifier's first answer.
         fresh_start: Whether the votes began anew with this frame.
         gap: Whether frames before it were answered and not kept.
     """
@@ -22,7 +21,6 @@ class Said:
     raw: Decision
     shown: Decision
     matches: tuple[Match, ...]
-    top: float
     fresh_start: bool
     gap: bool
 

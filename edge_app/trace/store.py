@@ -1,8 +1,9 @@
 """The ring on the disk: `trace.sqlite` with frames, decisions and entries, and `bundles/` with what answered them."""
 
+import re
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +18,14 @@ from sightline.runtime.durable import new_folder
 from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import Image
 
+from ..database import may_be_ours
 from .shot import About, Said, Shot
 
 APPLICATION_ID = 0x53474C54  # "SGLT"
 SCHEMA_VERSION = 1
 FILE = "trace.sqlite"
-_SLICE = 64
+# What `keep_bundle` names folders, staging leftovers of a killed run included.
+_BUNDLE = re.compile(r"\.?[0-9a-f]{64}(\..*)?")
 _TABLES = """
 CREATE TABLE about (line TEXT NOT NULL);
 CREATE TABLE frames (id INTEGER PRIMARY KEY, number INTEGER NOT NULL, at_s REAL NOT NULL, bundle_id TEXT NOT NULL,
@@ -54,7 +57,7 @@ class TraceStore:
     Args:
         folder: Its folder; what an earlier run kept there is replaced.
         about: What the run is.
-        max_bytes: How large the file may grow.
+        max_bytes: How large the file may grow; the newest frame is kept in any case.
 
     Raises:
         InputError: The folder cannot be written, or its file is another program's.
@@ -64,28 +67,17 @@ class TraceStore:
         self.folder, self._max_bytes = folder, max_bytes
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _check_replaceable(folder / FILE)
-            for suffix in ("", "-wal", "-shm"):
-                (folder / f"{FILE}{suffix}").unlink(missing_ok=True)
-            self._connection = sqlite3.connect(folder / FILE, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            # A trace is for finding errors: after a power cut its last second may be missing, never its wholeness.
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute("PRAGMA journal_size_limit = 16000000")
-            self._connection.executescript(
-                f"BEGIN; {_TABLES}"
-                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
-            with self._connection:
-                self._connection.execute("INSERT INTO about VALUES (?)", [msgspec.json.encode(about).decode()])
+            _make_room(folder / FILE)
+            self._connection = _begin(folder / FILE, about)
         except (OSError, sqlite3.Error) as error:
             raise InputError(f"--trace '{folder}' cannot be written: {error}") from error
 
     def keep_bundle(self, bundle: Bundle) -> None:
-        """Copy a bundle beside the frames that it answered, once."""
+        """Copy a bundle beside the frames that it answered, once; those that answered none any more go."""
         place = self.folder / "bundles" / bundle.bundle_id
         if place.exists():
             return
+        self._drop_bundles()
         with new_folder(place) as staging:
             (staging / "manifest.json").write_bytes(_manifest_bytes(bundle))
             for name in bundle.manifest.files:
@@ -113,8 +105,8 @@ class TraceStore:
                         new = (match.id, vectors[match.id].tobytes(), at, at)
                         writer.execute("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?)", new)
                     writer.execute("UPDATE entries SET last = ? WHERE id = ?", (at, match.id))
-        while self._used_bytes() > self._max_bytes and self._forget():
-            pass
+                # In the same transaction: a batch that fails here and is tried again is not kept twice.
+                self._forget(writer)
 
     def unknown(self, ids: set[int]) -> list[int]:
         """Those of these entries whose vectors are not kept yet."""
@@ -126,12 +118,19 @@ class TraceStore:
         """Close the file."""
         self._connection.close()
 
-    def _forget(self) -> int:
-        with self._connection as writer:
-            oldest = f"SELECT id FROM frames ORDER BY id LIMIT {_SLICE}"
-            gone = writer.execute(f"DELETE FROM frames WHERE id IN ({oldest})").rowcount
+    def _forget(self, writer: sqlite3.Connection) -> None:
+        oldest = "DELETE FROM frames WHERE id = (SELECT min(id) FROM frames) AND id < (SELECT max(id) FROM frames)"
+        gone = 0
+        while self._used_bytes() > self._max_bytes and writer.execute(oldest).rowcount:
+            gone += 1
+        if gone:
             writer.execute("DELETE FROM entries WHERE last < (SELECT min(id) FROM frames)")
-        return gone
+
+    def _drop_bundles(self) -> None:
+        used = {id for (id,) in self._connection.execute("SELECT DISTINCT bundle_id FROM frames")}
+        for place in (self.folder / "bundles").glob("*"):
+            if _BUNDLE.fullmatch(place.name) and place.name not in used:
+                shutil.rmtree(place, ignore_errors=True)
 
     def _used_bytes(self) -> int:
         ask = self._connection.execute
@@ -212,12 +211,31 @@ class TraceReader:
             )
 
 
-def _check_replaceable(file: Path) -> None:
-    if not file.exists():
-        return
-    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise InputError(f"--trace: '{file}' is another program's: name another folder")
+def _make_room(file: Path) -> None:
+    """Delete an earlier trace, whole or damaged: what a power cut left of it must not keep a device from starting."""
+    if file.exists() and not may_be_ours(file, APPLICATION_ID):
+        raise InputError(f"--trace: '{file}' is another program's: name another folder")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+def _begin(file: Path, about: About) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, check_same_thread=False)
+    try:
+        # Before the write-ahead log, so that from the first power cut on the file says whose it is.
+        connection.executescript(
+            f"BEGIN; {_TABLES}PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+        with connection:
+            connection.execute("INSERT INTO about VALUES (?)", [msgspec.json.encode(about).decode()])
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A trace is for finding errors: after a power cut its last second may be missing, never its wholeness.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA journal_size_limit = 16000000")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _manifest_bytes(bundle: Bundle) -> bytes:

@@ -109,21 +109,17 @@ class _Keeping:
         try:
             for bundle in {one.bundle.bundle_id: one.bundle for one in items}.values():
                 self._store.keep_bundle(bundle)
-            shots = [self._shot(one) for one in items]
+            before = [self._kept, *(one.place for one in items)]
+            shots = [_shot(one, one.place != last + 1) for last, one in zip(before, items, strict=False)]
             self._store.append(shots, self._vectors(shots))
+            # Only now: a batch that is tried again follows what it followed.
+            self._kept = items[-1].place
         except (OSError, SqliteError, SightlineError) as error:
             raise DeliveryFailed(f"cannot be written: {error}") from error
 
     def close(self) -> None:
         """Close the ring."""
         self._store.close()
-
-    def _shot(self, heard: _Heard) -> Shot:
-        gap, self._kept = heard.place != self._kept + 1, heard.place
-        raw, shown = heard.raw, heard.shown
-        said = Said(raw.decision, shown.decision, raw.matches, raw.top[0].probability, heard.fresh_start, gap)
-        prepared = prepare(heard.view_bgr, heard.bundle.input_spec)
-        return Shot(heard.number, heard.at_s, heard.bundle.bundle_id, prepared, _jpeg(heard.frame_bgr), said)
 
     def _vectors(self, shots: Sequence[Shot]) -> dict[int, NDArray[np.float32]]:
         ids = {match.id for shot in shots for match in shot.said.matches}
@@ -162,6 +158,13 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
+
+
+def _shot(heard: _Heard, gap: bool) -> Shot:
+    raw, shown = heard.raw, heard.shown
+    said = Said(raw.decision, shown.decision, raw.matches, heard.fresh_start, gap)
+    prepared = prepare(heard.view_bgr, heard.bundle.input_spec)
+    return Shot(heard.number, heard.at_s, heard.bundle.bundle_id, prepared, _jpeg(heard.frame_bgr), said)
 
 
 def _jpeg(frame_bgr: Image) -> bytes:

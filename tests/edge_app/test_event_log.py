@@ -75,6 +75,22 @@ def test_the_file_stays_below_its_size(tmp_path: Path) -> None:
     assert kept[-1] == 40 * 256 - 1 and kept == list(range(kept[0], kept[-1] + 1)) and len(kept) > 300
 
 
+def test_a_batch_is_kept_once_where_the_past_cannot_be_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: EventLog, connection: sqlite3.Connection, now_s: float) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    log = log_of(tmp_path / "log.db", Retention(rows=5))
+    with monkeypatch.context() as full:
+        full.setattr(EventLog, "_prune", fail)
+        log.deliver(events(10))
+    log._pruned_s = float("-inf")
+    log.deliver(events(1, start=10))
+    log.close()
+    assert ids(log.path) == [6, 7, 8, 9, 10]
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
