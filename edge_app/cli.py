@@ -17,6 +17,7 @@ from sightline.runtime.errors import SightlineError
 # Name, module below `commands`, what `sightline --help` says: listed here so that help imports nothing.
 COMMANDS = {
     "demo": "The whole path on data that it draws itself, no network, in about two minutes.",
+    "models": "List the networks that can be trained, and what was measured of them.",
     "train": "Train a model on labelled photos.",
     "export": "Quantize, prove and pack a model as a bundle for devices.",
     "eval": "Measure a bundle on labelled photos.",

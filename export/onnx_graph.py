@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
-from onnx import ModelProto, NodeProto
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, numpy_helper
 from onnxscript import opset20
 
 from sightline.models import RecognitionModel
@@ -54,7 +56,7 @@ def export_onnx(model: RecognitionModel, spec: InputSpec) -> ModelProto:
             input_names=[INPUT_NAME],
             output_names=list(OUTPUT_NAMES),
             dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
-            custom_translation_table={torch.ops.aten.adaptive_avg_pool2d.default: _global_average_pool},
+            custom_translation_table={torch.ops.aten.adaptive_avg_pool2d.default: _average_pool},
             verbose=False,
         )
     assert program is not None
@@ -128,10 +130,25 @@ def serialize(model: ModelProto) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _global_average_pool(x: Any, output_size: Any) -> Any:
-    if set(output_size) != {1}:
-        raise BundleError(f"only pooling to 1x1 can be exported, not to {list(output_size)}")
-    return opset20.GlobalAveragePool(x)
+def _average_pool(x: Any, output_size: Any) -> Any:
+    if set(output_size) == {1}:
+        return opset20.GlobalAveragePool(x)
+    came = [int(side) for side in x.shape[2:]]
+    if came == list(output_size):
+        return opset20.Identity(x)
+    # Windows of unequal width are no ONNX pooling; the mean over rows and columns is a product on each side.
+    rows, columns = (_windows(inside, out) for inside, out in zip(came, output_size, strict=True))
+    left, right = (opset20.Constant(value=numpy_helper.from_array(value)) for value in (rows, columns.T))
+    return opset20.MatMul(opset20.MatMul(left, x), right)
+
+
+def _windows(inside: int, out: int) -> NDArray[np.float32]:
+    """Give the weight of each of `inside` cells in each of `out` means, as torch's adaptive pooling lays them."""
+    weights = np.zeros((out, inside), np.float32)
+    for row in range(out):
+        start, end = row * inside // out, -(-(row + 1) * inside // out)
+        weights[row, start:end] = 1 / (end - start)
+    return weights
 
 
 @contextmanager

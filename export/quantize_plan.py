@@ -54,7 +54,12 @@ def make_plan(model: ModelProto, keep_float: Collection[str] = ()) -> Quantizati
     view = GraphView(model)
     wanted = view.ancestors("logits") if "logits" in view.outputs else {node.name for node in view.nodes}
     candidates = {name for name in wanted if name not in set(keep_float)}
-    core = {node.name for node in view.nodes if node.name in candidates and _runs_in_int8(view, node)}
+    shapes = _shape_tensors(view)
+    core = {
+        node.name
+        for node in view.nodes
+        if node.name in candidates and not shapes.intersection(node.input) and _runs_in_int8(view, node)
+    }
     absorbed = {node.name for node in view.nodes if node.op_type in _CLIPPING and _is_absorbed(view, node, core)}
     moving = _moving(view, core, absorbed)
     int8 = core | moving
@@ -62,6 +67,16 @@ def make_plan(model: ModelProto, keep_float: Collection[str] = ()) -> Quantizati
     same = {node.output[0]: node.input[0] for node in view.nodes if node.name in moving}
     audible = {name: heard for name in rounded if (heard := _audible(view, name)) is not None}
     return QuantizationPlan(frozenset(int8), rounded, frozenset(absorbed), same, audible)
+
+
+def _shape_tensors(view: GraphView) -> set[str]:
+    """Name the integers that a graph computes about its own shapes: transformers add and join them like activations."""
+    found: set[str] = set()
+    for node in view.nodes:
+        carried = node.input if node.op_type == "Concat" else node.input[:1]
+        if node.op_type in ("Shape", "Size") or (node.op_type != "Cast" and found.intersection(carried)):
+            found.update(node.output)
+    return found
 
 
 def _runs_in_int8(view: GraphView, node: NodeProto) -> bool:

@@ -101,8 +101,10 @@ class Recipe:
         return Augmentation(self.crop_area, self.aspect, self.flip, self.colour, self.tint, self.rotation, self.erase)
 
     def size_at(self, progress: float, image_size: int) -> int:
-        """Give the height and width of training pictures, a multiple of 32, at `progress` in [0, 1]."""
+        """Give the height and width of training pictures at `progress` in [0, 1]: a multiple of 32, or the input's."""
         share = self.sizes[min(int(progress * len(self.sizes)), len(self.sizes) - 1)]
+        if share == 1.0:
+            return image_size
         # Below 64 px five halvings leave the last layers a single cell.
         return max(min(64, image_size), min(image_size, round(share * image_size / 32) * 32))
 

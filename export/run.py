@@ -115,7 +115,7 @@ def load_run(path: str | Path) -> TrainedRun:
     folder = Path(path)
     details = read_details(folder)
     try:
-        model = build_model(details.arch, len(details.labels), details.dim)
+        model = build_model(details.arch, len(details.labels), details.dim, details.input.height)
     except UnknownArchitectureError as error:
         raise InputError(f"run '{path}': {error}") from error
     state = read_tensors(folder / "model.pt")

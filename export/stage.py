@@ -1,7 +1,7 @@
 """Everything that is settled before the first training step: options, photos, model, input size."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from sightline.models import (
     ARCHITECTURES,
+    Architecture,
     RecognitionModel,
     UnknownArchitectureError,
     WeightsError,
     build_model,
+    find_architecture,
     load_weights,
 )
 from sightline.runtime.errors import InputError
@@ -114,14 +116,14 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
     # Two loader threads share the cores with torch; OpenCV's own pool would only stand in the way.
     cv2.setNumThreads(1)
     torch.manual_seed(options.seed)
-    _check(options)
-    cache = PhotoCache(options.image_size or ARCHITECTURES[options.arch].image_size)
+    architecture = _check(options)
+    cache = PhotoCache(options.image_size or architecture.image_size)
     photos = _photos(options, folder, resumed, cache, reporter)
     size = options.image_size or choose_image_size(
-        ARCHITECTURES[options.arch].image_size, cache.shorter_side(image.path for image in photos.data.images[:200])
+        architecture.image_size, cache.shorter_side(image.path for image in photos.data.images[:200])
     )
     spec = InputSpec(size, size, Recipe().eval_crop)
-    model, note = _model(options, len(photos.data.labels))
+    model, note = _model(options, len(photos.data.labels), spec)
     device, precision = choose_device()
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     split, features = _split(options, photos, model, spec, precision, reporter)
@@ -138,7 +140,7 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
         features=features,
         labels=photos.data.labels,
         spec=spec,
-        recipe=Recipe.for_data(len(split.train), options.weights != "none"),
+        recipe=_recipe(options, architecture, len(split.train)),
         model=model,
         weights=note,
         precision=precision,
@@ -146,6 +148,11 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
         cache=cache,
         started=started,
     )
+
+
+def _recipe(options: TrainOptions, architecture: Architecture, photos: int) -> Recipe:
+    recipe = Recipe.for_data(photos, options.weights != "none")
+    return replace(recipe, sizes=(1.0,)) if architecture.fixed else recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +163,15 @@ class _Photos:
     split: Split | None = None
 
 
-def _check(options: TrainOptions) -> None:
-    if options.arch not in ARCHITECTURES:
-        raise InputError(f"unknown architecture '{options.arch}': choose one of {', '.join(ARCHITECTURES)}")
+def _check(options: TrainOptions) -> Architecture:
     if options.epochs is not None and options.epochs < 0:
         raise InputError(f"epochs must be 0 or more, not {options.epochs}")
     if options.dim < 8:
         raise InputError(f"the embedding needs at least 8 dimensions, not {options.dim}")
+    try:
+        return find_architecture(options.arch)
+    except UnknownArchitectureError as error:
+        raise InputError(str(error)) from error
 
 
 def _photos(options: TrainOptions, folder: Path, resumed: bool, cache: PhotoCache, reporter: Reporter) -> _Photos:
@@ -196,12 +205,20 @@ def _split(
     return split, features[[row[image.path] for image in split.train]]
 
 
-def _model(options: TrainOptions, classes: int) -> tuple[RecognitionModel, str]:
+def _model(options: TrainOptions, classes: int, spec: InputSpec) -> tuple[RecognitionModel, str]:
     try:
-        model = build_model(options.arch, classes, options.dim)
+        model = build_model(options.arch, classes, options.dim, spec.height)
+        with torch.inference_mode():
+            model.eval()(torch.zeros((2, spec.height, spec.width, 3), dtype=torch.uint8))
         note = load_weights(model, options.weights).note
-    except (UnknownArchitectureError, WeightsError) as error:
+    except WeightsError as error:
         raise InputError(str(error)) from error
-    if options.weights != "none":
+    # What a network cannot see it says with whatever trips first: a size below zero, a patch cut in half.
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"{options.arch} cannot see pictures of {spec.height} px: choose another --image-size"
+        ) from error
+    # timm's networks need not register their layers in the order they run in.
+    if options.weights != "none" and options.arch in ARCHITECTURES:
         balance_filters(model.trunk)
     return model, note

@@ -10,11 +10,8 @@ The projection is affine, `(features - mean) @ matrix`, set from the training fe
 import torch
 from torch import Tensor, nn
 
-from .registry import ARCHITECTURES, Architecture
-
-
-class UnknownArchitectureError(ValueError):
-    """The name is none of the registry's; the message lists those there are."""
+from .architecture import Architecture
+from .registry import find_architecture
 
 
 class Normalize(nn.Module):
@@ -52,23 +49,25 @@ class Projection(nn.Module):
 
 
 class RecognitionModel(nn.Module):
-    """A torchvision trunk with a classifier and an embedding head; see the module.
+    """A trunk with a classifier and an embedding head; see the module.
 
     Attributes:
         architecture: The registry's entry.
         classes: Number of logits.
+        image_size: Height and width of the input, pixels, that it was built for.
         dim: Width of the embedding.
         feature_dim: Width of the pooled features.
     """
 
-    def __init__(self, architecture: Architecture, classes: int, dim: int = 256) -> None:
+    def __init__(self, architecture: Architecture, classes: int, dim: int = 256, image_size: int | None = None) -> None:
         super().__init__()
         self.architecture = architecture
         self.classes = classes
+        self.image_size = image_size or architecture.image_size
         self.normalize = Normalize(architecture.mean, architecture.std)
-        self.trunk = architecture.build()
-        self.classifier = _with_outputs(getattr(self.trunk, architecture.head), classes)
-        setattr(self.trunk, architecture.head, nn.Identity())
+        self.trunk = architecture.build(image_size)
+        self.classifier = _with_outputs(self.trunk.get_submodule(architecture.head), classes)
+        self.trunk.set_submodule(architecture.head, nn.Identity())
         self.feature_dim = next(layer.in_features for layer in _linears(self.classifier))
         self.dim = min(dim, self.feature_dim)
         self.projection = Projection(self.feature_dim, self.dim)
@@ -91,20 +90,20 @@ class RecognitionModel(nn.Module):
         return pooled
 
 
-def build_model(name: str, classes: int, dim: int = 256) -> RecognitionModel:
+def build_model(name: str, classes: int, dim: int = 256, image_size: int | None = None) -> RecognitionModel:
     """Build an architecture of the registry with random weights.
 
     Args:
-        name: A key of `ARCHITECTURES`.
+        name: A key of `ARCHITECTURES`, or `timm:NAME`.
         classes: Number of logits, at least 1.
         dim: Width of the embedding; at most the width of the pooled features.
+        image_size: Height and width of the input, pixels; None for the architecture's own. Only architectures
+            whose weights fit one size heed it.
 
     Raises:
         UnknownArchitectureError: There is no such architecture.
     """
-    if name not in ARCHITECTURES:
-        raise UnknownArchitectureError(f"unknown architecture '{name}': choose one of {', '.join(ARCHITECTURES)}")
-    return RecognitionModel(ARCHITECTURES[name], classes, dim)
+    return RecognitionModel(find_architecture(name), classes, dim, image_size)
 
 
 def _linears(head: nn.Module) -> list[nn.Linear]:

@@ -58,6 +58,11 @@ def load_weights(model: RecognitionModel, weights: str) -> LoadedWeights:
 
 def _download(model: RecognitionModel) -> Mapping[str, Tensor]:
     entry = model.architecture.weights
+    if entry is None:
+        raise WeightsError(
+            f"nobody publishes ImageNet weights of {model.architecture.name}: start from --weights none, or give a "
+            f"file of your own with --weights FILE"
+        )
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         state: Mapping[str, Tensor] = entry.get_state_dict(progress=False, check_hash=True)
@@ -86,8 +91,11 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
 
 def _fill(model: RecognitionModel, state: Mapping[str, Tensor], source: str) -> LoadedWeights:
+    if model.architecture.resize is not None:
+        state = model.architecture.resize(state, model.image_size)
     prefix = f"{model.architecture.head}."
-    trunk = {key: value.float() for key, value in state.items() if not key.startswith(prefix)}
+    left_out = (prefix, *(f"{name}." for name in model.architecture.auxiliary))
+    trunk = {key: value.float() for key, value in state.items() if not key.startswith(left_out)}
     head = {key.removeprefix(prefix): value.float() for key, value in state.items() if key.startswith(prefix)}
     wanted = {key: value for key, value in model.trunk.state_dict().items() if _COUNTERS not in key}
     given = {key: value for key, value in trunk.items() if _COUNTERS not in key}

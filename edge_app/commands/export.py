@@ -173,6 +173,11 @@ def _print(result: "ExportResult") -> None:
     columns = ("variant", "top-1 (95 %)", "as fp32", "cosine", "MB", "ms", "speed", "int8 convs", "")
     print_table(columns, rows)
     click.echo(f"{report.evaluation_images} evaluation photos, {report.calibration.images} calibration photos")
+    for one in report.variants:
+        # The embedding's own product is one of them.
+        left = len(one.fusion.float_products) - 1
+        if one.precision == "int8" and left > 0:
+            click.echo(f"float: {one.name} has {left} matrix products in float, of layers that have no int8 form here")
     for reason in report.gate.reasons:
         click.echo(f"gate: {reason}")
     for one in report.audited:

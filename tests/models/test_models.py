@@ -3,24 +3,65 @@
 import pytest
 import torch
 
-from sightline.models import ARCHITECTURES, UnknownArchitectureError, WeightsError, build_model, load_weights
+from sightline.models import (
+    ARCHITECTURES,
+    UnknownArchitectureError,
+    WeightsError,
+    build_model,
+    find_architecture,
+    load_weights,
+    measure_size,
+)
+
+SMALL = ("mobilenet_v2", "mobilenet_v3_small_relu", "mobilenet_v1_x0_25", "resnet18", "cnn_32", "lenet5")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_two_heads_one_pass(name):
+    torch.manual_seed(0)
+    model = build_model(name, 5, 64, image_size=64).eval()
+    with torch.inference_mode():
+        logits, embedding = model(torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8))
+    assert logits.shape == (2, 5)
+    assert embedding.shape == (2, 64)
+    assert torch.allclose(embedding.norm(dim=1), torch.ones(2), atol=1e-5)
+    head = f"trunk.{ARCHITECTURES[name].head}."
+    assert not any(name.startswith(head) for name in model.state_dict())
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_two_heads_one_pass(name):
-    torch.manual_seed(0)
-    model = build_model(name, 5, 128).eval()
-    with torch.inference_mode():
-        logits, embedding = model(torch.randint(0, 255, (2, 64, 48, 3), dtype=torch.uint8))
-    assert logits.shape == (2, 5)
-    assert embedding.shape == (2, 128)
-    assert torch.allclose(embedding.norm(dim=1), torch.ones(2), atol=1e-5)
-    assert not any(name.startswith("trunk.classifier") or name.startswith("trunk.fc") for name in model.state_dict())
+def test_every_network_gives_one_row_of_each_head(name):
+    size = ARCHITECTURES[name].image_size
+    with torch.device("meta"):  # shapes alone: nothing is allocated or computed
+        model = build_model(name, 5, 64).eval()
+        logits, embedding = model(torch.zeros((2, size, size, 3), dtype=torch.uint8))
+    assert (logits.shape, embedding.shape) == ((2, 5), (2, 64))
+
+
+# Parameters and multiply-accumulates as the papers and torchvision's documentation give them.
+@pytest.mark.parametrize(
+    ("name", "parameters", "macs"),
+    [
+        ("mobilenet_v1", 4.2e6, 569e6),
+        ("mobilenet_v1_x0_5", 1.33e6, 149e6),
+        ("googlenet", 6.62e6, 1.50e9),
+        ("resnet101", 44.5e6, 7.80e9),
+        ("efficientnet_b0", 5.29e6, 0.386e9),
+        ("swin_t", 28.3e6, 4.49e9),
+        ("convnext_tiny", 28.6e6, 4.46e9),
+        ("vit_b_16", 86.6e6, 17.56e9),
+    ],
+)
+def test_sizes_are_the_published_ones(name, parameters, macs):
+    size = measure_size(ARCHITECTURES[name])
+    assert size.parameters == pytest.approx(parameters, rel=0.015)
+    assert size.macs == pytest.approx(macs, rel=0.015)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_blocks_cover_the_trunk_in_order(name):
-    model = build_model(name, 2)
+    with torch.device("meta"):
+        model = build_model(name, 2)
     inside = [value for block in ARCHITECTURES[name].blocks(model.trunk) for value in block.parameters()]
     assert [id(value) for value in inside] == [id(value) for value in model.trunk.parameters()]
 
@@ -85,3 +126,38 @@ def test_imagenet_without_network_says_what_to_fetch(tmp_path, monkeypatch):
 def test_unknown_architecture_names_those_there_are():
     with pytest.raises(UnknownArchitectureError, match=r"choose one of mobilenet_v2, mobilenet_v3_small"):
         build_model("alexnet", 2)
+
+
+def test_a_network_without_published_weights_says_so():
+    with pytest.raises(WeightsError, match="nobody publishes ImageNet weights of lenet5: start from --weights none"):
+        load_weights(build_model("lenet5", 2), "imagenet")
+
+
+def test_heads_for_training_alone_are_left_out_of_published_weights(tmp_path):
+    state = dict(ARCHITECTURES["googlenet"].build().state_dict())
+    torch.save(state | {"aux1.conv.conv.weight": torch.zeros(3)}, tmp_path / "weights.pth")
+    assert load_weights(build_model("googlenet", 1000), str(tmp_path / "weights.pth")).missing == ()
+
+
+def test_position_embeddings_follow_the_input_size():
+    architecture = ARCHITECTURES["vit_b_16"]
+    published = {"encoder.pos_embedding": torch.randn(1, 197, 768)}
+    assert architecture.resize(published, 96)["encoder.pos_embedding"].shape == (1, 37, 768)
+    assert torch.equal(architecture.resize(published, 224)["encoder.pos_embedding"], published["encoder.pos_embedding"])
+
+
+def test_a_network_of_timm():
+    pytest.importorskip("timm", reason="timm is not installed")
+    architecture = find_architecture("timm:vit_tiny_patch16_224")
+    assert architecture.fixed and architecture.weights is not None and architecture.image_size == 224
+    model = build_model("timm:mobilenetv3_small_050", 3, 16).eval()
+    logits, embedding = model(torch.zeros((2, 64, 64, 3), dtype=torch.uint8))
+    assert (logits.shape, embedding.shape) == ((2, 3), (2, 16))
+    with pytest.raises(UnknownArchitectureError, match="has no network 'mobilenetv99'"):
+        build_model("timm:mobilenetv99", 3)
+
+
+def test_timm_is_asked_for_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr("sightline.models.timm_models.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UnknownArchitectureError, match=r"needs timm: pip install 'sightline\[timm\]'"):
+        build_model("timm:resnet18", 3)
