@@ -26,7 +26,7 @@ from .reload import Handle, Opened, Reloader
 from .service.supervision import Supervisor
 from .sight import Manner
 from .sources import Source, parse_source
-from .tally import Summary
+from .tally import Summary, Tally
 from .teach import Teacher
 from .trace.tracer import Tracer, open_tracer
 from .window import Window, display_problem
@@ -113,7 +113,11 @@ def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None, 
         _check_kiosk(options.kiosk)
     supervisor = Supervisor()
     source = parse_source(options.source)
-    recognizer = _open_recognizer(options)
+    # On a slow board loading takes seconds, and who asked for the end meanwhile should not wait for more of it.
+    recognizer = None if stop else _open_recognizer(options)
+    if stop or recognizer is None:
+        supervisor.close()
+        return Tally().summary()
     with ExitStack() as stack:
         stack.callback(supervisor.close)
         outputs = stack.enter_context(open_outputs(options.outputs, source.name, reporter.warn))
