@@ -31,9 +31,10 @@ from .parity import Parity, check_parity
 from .quantize import QuantizationOptions, Quantizer
 from .quantize_sensitivity import LayerSensitivity
 from .report_html import render_report
+from .rescue import Rescuer
 from .source import ExportSource
 from .targets import PORTABLE, find_targets
-from .variants import Built, Measured, Rescuer, build_float, measure
+from .variants import Built, Measured, build_float, measure
 from .writer import check_place, file_entries, golden_files, write_bundle
 
 _PARITY_IMAGES = 32
@@ -48,7 +49,7 @@ class ExportOptions:
         limits: What the gate asks of int8.
         quantization: How int8 is made.
         targets: The machines to make variants for, see `targets.TARGETS`; fp32 is always made.
-        rescue: Whether the costliest layers are left in float where int8 loses too much.
+        rescue: Whether the costliest layers are left in float where int8 is expected to lose too much.
         rank_layers: Whether the layers are ranked by their cost even where no rescue is needed.
         threads: Threads of the latency run.
     """

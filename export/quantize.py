@@ -126,7 +126,7 @@ class Quantizer:
         self.folded = fold_normalization(model)
         self.plan = make_plan(self.folded)
         paths = [image.path for image in calibration.images]
-        choosing = len(self.options.methods) > 1 and len(paths) >= 2 * _HELD_OUT
+        choosing = len(paths) >= 2 * _HELD_OUT
         self.held_out_paths = tuple(paths[::_HELD_OUT]) if choosing else ()
         self._seen = [path for path in paths if path not in set(self.held_out_paths)]
         self._held_out = list(prepared(self.held_out_paths, spec, _BATCH))

@@ -23,13 +23,10 @@ from .latency import measure_latency
 from .onnx_graph import serialize
 from .parity import check_batches
 from .quantize import QuantizedModel, Quantizer
-from .quantize_sensitivity import LayerSensitivity
 from .saturation_audit import Saturation, audit_saturation
 from .source import ExportSource
 from .targets import Target
 
-# How many of the costliest layers are tried in float, one number after the other.
-_RESCUES = (1, 2, 4, 8)
 # Beyond this the thresholds no longer move and embedding the training photos would take minutes.
 _GALLERY_IMAGES = 1500
 
@@ -115,68 +112,6 @@ def build_variant(target: Target, quantizer: Quantizer, keep_float: Sequence[str
     quantized = quantizer.make(target.weights, keep_float)
     session = open_session(serialize(quantized.model), "cpu")
     return Built(target.variant, target.precision, target.name, quantized.model, session, quantized, target.timed)
-
-
-class Rescuer:
-    """Leaves the costliest layers in float until a variant keeps its accuracy.
-
-    Attributes:
-        ranking: The layers by their cost, once it was needed.
-    """
-
-    def __init__(
-        self, quantizer: Quantizer, fp32: Built, source: ExportSource, max_drop: float, reporter: Reporter
-    ) -> None:
-        self.ranking: tuple[LayerSensitivity, ...] = ()
-        self._quantizer = quantizer
-        self._fp32 = fp32
-        self._source = source
-        self._max_drop = max_drop
-        self._reporter = reporter
-        self._truth = np.asarray(class_indices(source.evaluation, source.labels), np.int64)
-        self._reference: float | None = None
-
-    def build(self, target: Target, rescue: bool = True) -> Built:
-        """Make the variant for one target; an int8 one that loses too much is rescued where that is wanted.
-
-        Raises:
-            BundleError: A node that was meant to run in int8 does not, or fp16 cannot hold the net's values.
-        """
-        if target.weights is None:
-            return build_half(target, self._fp32, self._quantizer)
-        built = build_variant(target, self._quantizer)
-        return self.rescue(target, built) if rescue else built
-
-    def rescue(self, target: Target, built: Built) -> Built:
-        """Give the first form of the variant that keeps its accuracy, or the one built where none does."""
-        # Float layers can at best give fp32's answers, so a gain that is asked for cannot be reached by them.
-        if self._max_drop < 0 or self._drop(built) <= self._max_drop:
-            return built
-        assert target.weights is not None, f"{target.name} is not int8"
-        self.ranking = self.ranking or self._quantizer.rank(target.weights)
-        for count in _RESCUES:
-            kept = [layer.node for layer in self.ranking[:count]]
-            candidate = build_variant(target, self._quantizer, kept)
-            drop = self._drop(candidate)
-            self._reporter.say(f"{built.name} with {count} layers in float loses {drop:.2f} points")
-            if drop <= self._max_drop:
-                return candidate
-        return built
-
-    def _drop(self, built: Built) -> float:
-        if self._reference is None:
-            self._reference = self._top1(self._fp32)
-        return 100 * (self._reference - self._top1(built))
-
-    def _top1(self, built: Built) -> float:
-        outputs = run_variants(
-            {built.name: built.session},
-            self._source.evaluation,
-            self._source.spec,
-            self._reporter,
-            f"judging {built.name}",
-        )
-        return rate(top_k(outputs[built.name].logits, self._truth, 1)).value
 
 
 def measure(

@@ -12,21 +12,15 @@ import pytest
 import torch
 
 from sightline.edge_app.cli import run
-from sightline.export import variants
-from sightline.export.evaluate import Rate, run_variants
+from sightline.export.evaluate import Rate
 from sightline.export.gate import Limits
-from sightline.export.onnx_graph import export_onnx
 from sightline.export.pipeline import ExportOptions, ExportResult, export_bundle
 from sightline.export.qat import Schedule
-from sightline.export.quantize import QuantizationOptions, Quantizer
+from sightline.export.quantize import QuantizationOptions
 from sightline.export.quantize_choose import TRAINED
-from sightline.export.quantize_writer import WeightFormat
-from sightline.export.targets import Target
-from sightline.export.variants import Rescuer, build_float, build_variant
 from sightline.runtime import Bundle, Recognizer, read_image
 from sightline.runtime.errors import BundleError, InputError
 from sightline.runtime.golden import check_golden
-from sightline.runtime.reporter import QuietReporter
 from sightline.runtime.session import open_session
 from tests.export.nets import LABELS, SPEC, draw_folder, trained_source
 
@@ -132,37 +126,6 @@ def test_a_failed_gate_writes_the_bundle_with_fp32_as_default(source, tmp_path):
     assert not result.report.gate.passed and manifest.default_variant == "fp32"
     assert manifest.gate is not None and "more than the -100 points allowed by --max-drop" in manifest.gate.reasons[0]
     assert "Gate failed: devices run fp32" in (tmp_path / "kiosk.bundle" / "report.html").read_text()
-
-
-def test_costly_layers_are_left_in_float_until_the_accuracy_is_kept(source, monkeypatch):
-    monkeypatch.setattr(variants, "_RESCUES", (16, 64))
-    fp32 = build_float(export_onnx(source.model, SPEC))
-    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",)))
-    target = Target("coarse", "int8", "int8", WeightFormat(3), timed=True)
-    built = build_variant(target, quantizer)
-    rescuer = Rescuer(quantizer, fp32, source, 6.5, QuietReporter())
-    truth = np.array([LABELS.index(image.label) for image in source.evaluation])
-
-    def drop(one):
-        outputs = run_variants({"fp32": fp32.session, "one": one.session}, source.evaluation, SPEC)
-        return 100 * float(np.mean(outputs["fp32"].answers == truth) - np.mean(outputs["one"].answers == truth))
-
-    assert drop(built) > 6.5
-    rescued = rescuer.rescue(target, built)
-    assert rescued.quantized is not None and drop(rescued) <= 6.5
-    kept = rescued.quantized.kept_float
-    assert kept and set(kept) == {layer.node for layer in rescuer.ranking[: len(kept)]}
-    float_convolutions = rescued.quantized.fusion.float_convolutions
-    assert 0 < len(float_convolutions) <= len(kept)
-
-
-def test_a_variant_that_no_rescue_helps_is_given_back(source, monkeypatch):
-    monkeypatch.setattr(variants, "_RESCUES", (1,))
-    fp32 = build_float(export_onnx(source.model, SPEC))
-    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",), correct_bias=False))
-    target = Target("coarse", "int8", "int8", WeightFormat(1), timed=True)
-    built = build_variant(target, quantizer)
-    assert Rescuer(quantizer, fp32, source, 0.0, QuietReporter()).rescue(target, built) is built
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,103 @@
+"""Rescue: layers are left in float by photos that neither calibration nor the gate reads."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sightline.export import rescue
+from sightline.export.calibration import choose_calibration
+from sightline.export.evaluate import run_variants
+from sightline.export.onnx_graph import export_onnx
+from sightline.export.quantize import QuantizationOptions, Quantizer
+from sightline.export.quantize_writer import WeightFormat
+from sightline.export.rescue import Rescuer, choosing_photos, expected_drop, margins
+from sightline.export.targets import Target
+from sightline.export.variants import build_float, build_variant
+from sightline.runtime.dataset import LabelledImage
+from sightline.runtime.reporter import QuietReporter
+from tests.export.nets import LABELS, SPEC, trained_source
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A run of 64 training photos, 24 of them to calibrate on, whose evaluation photos cannot be read."""
+    made = trained_source(tmp_path_factory.mktemp("photos"), per_class=16)
+    gone = tuple(LabelledImage(Path("gone") / one.path.name, one.label) for one in made.evaluation)
+    return replace(made, calibration=choose_calibration(made.gallery, (), count=24), evaluation=gone)
+
+
+@pytest.fixture(scope="module")
+def fp32(source):
+    return build_float(export_onnx(source.model, SPEC))
+
+
+def coarse(steps: int) -> Target:
+    return Target("coarse", "int8", "int8", WeightFormat(steps), timed=True)
+
+
+def test_margin_is_the_truth_over_the_best_other():
+    logits = np.array([[1.0, 3.0, 2.0], [5.0, 1.0, 4.0]], np.float32)
+    assert margins(logits, np.array([1, 2])).tolist() == [1.0, -1.0]
+    assert logits[0, 1] == 3.0
+
+
+def test_expected_drop_of_unchanged_answers_is_nothing():
+    logits = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    assert expected_drop(logits, logits, np.zeros(40, np.int64)) == 0.0
+
+
+def test_expected_drop_is_nearer_to_the_truth_than_counting():
+    random, counted, expected = np.random.default_rng(0), [], []
+    truth = np.zeros(50, np.int64)
+
+    def draw(photos):
+        before = random.normal(1, 1.5, photos)
+        return before, before + random.normal(-0.3, 0.5, photos)
+
+    before, after = draw(1_000_000)
+    drop = 100 * float((before > 0).mean() - (after > 0).mean())
+    for _ in range(300):
+        before, after = draw(50)
+        pairs = [np.stack([one, np.zeros(50)], 1).astype(np.float32) for one in (before, after)]
+        counted.append(100 * float((before > 0).mean() - (after > 0).mean()) - drop)
+        expected.append(expected_drop(pairs[0], pairs[1], truth) - drop)
+    assert abs(np.mean(expected)) < 0.5
+    assert np.std(expected) < 0.75 * np.std(counted)
+
+
+def test_photos_to_choose_on_are_held_out_and_never_judged_on(source, fp32):
+    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",)))
+    chosen = {one.path for one in choosing_photos(source, quantizer)}
+    calibrated = {one.path for one in source.calibration.images}
+    assert chosen & calibrated == set(quantizer.held_out_paths) and len(quantizer.held_out_paths) == 4
+    assert len(chosen) == 64 - 24 + 4 and not chosen & {one.path for one in source.evaluation}
+
+
+def test_costly_layers_are_left_in_float_until_the_accuracy_is_kept(source, fp32, monkeypatch):
+    monkeypatch.setattr(rescue, "_RESCUES", (16, 64))
+    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",)))
+    built = build_variant(coarse(3), quantizer)
+    photos = choosing_photos(source, quantizer)
+    truth = np.array([LABELS.index(image.label) for image in photos])
+
+    def drop(one):
+        outputs = run_variants({"fp32": fp32.session, "one": one.session}, photos, SPEC)
+        return expected_drop(outputs["fp32"].logits, outputs["one"].logits, truth)
+
+    limit = 0.5 * drop(built)
+    assert limit > 2
+    rescuer = Rescuer(quantizer, fp32, source, limit, QuietReporter())
+    rescued = rescuer.rescue(coarse(3), built)
+    assert rescued.quantized is not None and drop(rescued) <= limit
+    kept = rescued.quantized.kept_float
+    assert kept and set(kept) == {layer.node for layer in rescuer.ranking[: len(kept)]}
+    assert 0 < len(rescued.quantized.fusion.float_convolutions) <= len(kept)
+
+
+def test_a_variant_that_no_rescue_helps_is_given_back(source, fp32, monkeypatch):
+    monkeypatch.setattr(rescue, "_RESCUES", (1,))
+    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",), correct_bias=False))
+    built = build_variant(coarse(1), quantizer)
+    assert Rescuer(quantizer, fp32, source, 0.0, QuietReporter()).rescue(coarse(1), built) is built
