@@ -43,10 +43,11 @@ class Hook:
         self._room = threading.Semaphore(MAX_RUNNING)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
+        self._closed = False
         self._said = ""
 
     def deliver(self, items: Sequence[Event]) -> None:
-        """Start the command for each event, as soon as one of `MAX_RUNNING` places is free.
+        """Start the command for each event, as soon as one of `MAX_RUNNING` places is free; none after `close`.
 
         Raises:
             DeliveryRefused: It cannot be started.
@@ -58,26 +59,31 @@ class Hook:
             except OSError as error:
                 self._room.release()
                 raise DeliveryRefused(f"cannot be started: {error.strerror}") from error
+            if process is None:
+                self._room.release()
+                return
             threading.Thread(target=self._watch, args=(process, event), name="sightline-hook", daemon=True).start()
 
     def close(self) -> None:
-        """Leave those that run a moment to end, then kill them."""
+        """Leave those that run a moment to end, then kill them; from any thread, also while `deliver` waits."""
         with self._lock:
-            running = list(self._running)
+            self._closed, running = True, list(self._running)
         for process in running:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.5 / len(running))
             _kill(process)
 
-    def _start(self, event: Event) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            self._words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env=_environment(event, os.environ),
-            start_new_session=True,
-        )
+    def _start(self, event: Event) -> subprocess.Popen[bytes] | None:
         with self._lock:
+            if self._closed:
+                return None
+            process = subprocess.Popen(
+                self._words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env=_environment(event, os.environ),
+                start_new_session=True,
+            )
             self._running.add(process)
         return process
 

@@ -1,6 +1,7 @@
 """Lines of text to a file or standard output, written by a thread so that a slow disk or reader stalls nobody."""
 
 import os
+import select
 import sys
 import threading
 from collections import deque
@@ -44,7 +45,7 @@ class LineWriter:
         except OSError as error:
             raise InputError(f"--json '{target}' cannot be written: {error.strerror}") from error
         self._lines: deque[bytes] = deque()
-        self._closing = self._busy = False
+        self._closing, self._in_hand = False, 0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="sightline-lines", daemon=True)
         self._thread.start()
@@ -61,20 +62,24 @@ class LineWriter:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Write what waits and close the file; a reader or disk that takes nothing for a second is left."""
+        """Write what waits and close the file.
+
+        A reader or disk that takes nothing for a second is left; so is a slow one where the run was asked to end.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         while self._thread.is_alive():
-            before = self._progress()
+            before = self._unwritten()
             self._thread.join(_CLOSE_S)
-            if self._thread.is_alive() and self._progress() == before:
-                self.lost += before
+            left = self._unwritten()
+            if self._thread.is_alive() and (left == before or self._ending()):
+                self.lost += left
                 return
 
-    def _progress(self) -> int:
+    def _unwritten(self) -> int:
         with self._changed:
-            return len(self._lines) + self._busy
+            return len(self._lines) + self._in_hand
 
     def _work(self) -> None:
         while True:
@@ -83,14 +88,13 @@ class LineWriter:
                     self._changed.wait()
                 batch = list(self._lines)
                 self._lines.clear()
-                self._busy = bool(batch)
+                self._in_hand = len(batch)
                 self._changed.notify_all()
             if not batch:
                 break
             for line in batch:
                 self._write(line)
-            with self._changed:
-                self._busy = False
+                self._in_hand -= 1
         if self._target != "-" and self._stream is not None:
             self._stream.close()
 
@@ -113,7 +117,11 @@ class LineWriter:
             self._stream = self._open(append=True)
         view = memoryview(data)
         while view:
-            written = self._stream.write(view) or 0
+            written = self._stream.write(view)
+            if written is None:
+                # A full pipe that somebody made non-blocking: to try again at once would burn a core.
+                select.select([], [self._stream], [], 1.0)
+                continue
             # What a full disk cut off must not swallow the line after it.
             self._torn = written < len(view)
             self._size += written

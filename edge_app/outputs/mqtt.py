@@ -5,7 +5,8 @@ TOPIC/status   "online" or "offline", retained; the broker says "offline" when t
 """
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,9 @@ class Mqtt:
         client = self._client = self._client or self._connect()
         try:
             sent = [client.publish(f"{self._topic}/events", event.encode(), qos=1) for event in items]
+            until_s = time.monotonic() + TIMEOUT_S
             for message in sent:
-                message.wait_for_publish(TIMEOUT_S)
+                message.wait_for_publish(max(0.0, until_s - time.monotonic()))
             if not all(message.is_published() for message in sent):
                 raise DeliveryFailed(f"the broker confirms nothing for {TIMEOUT_S:.0f} s")
         except (OSError, RuntimeError, ValueError) as error:
@@ -75,7 +77,7 @@ class Mqtt:
             self._drop()
 
     def _drop(self) -> None:
-        # paho would connect again by itself and send what it still holds: the outbox does both.
+        # paho would send by itself what it still holds: the outbox does that.
         client, self._client = self._client, None
         if client is not None:
             client.disconnect()
@@ -86,14 +88,17 @@ class Mqtt:
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
         address = self._address
-        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311, reconnect_on_failure=False)
+        # paho connects again by itself: without an event to deliver nobody else would, and the status would stay
+        # what the last will made it.
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311)
         client.connect_timeout = TIMEOUT_S
-        client.will_set(f"{self._topic}/status", b"offline", qos=1, retain=True)
+        status = f"{self._topic}/status"
+        client.will_set(status, b"offline", qos=1, retain=True)
         if address.user is not None:
             client.username_pw_set(address.user, address.password)
         if address.scheme == "mqtts":
             client.tls_set()
-        answer = _Answer(client)
+        answer = _Answer(client, lambda: client.publish(status, b"online", qos=1, retain=True))
         try:
             client.connect(address.host, address.port or _PORTS[address.scheme], _KEEPALIVE_S)
         except (OSError, ValueError) as error:
@@ -103,20 +108,22 @@ class Mqtt:
             client.disconnect()
             client.loop_stop()
             raise DeliveryFailed(refusal)
-        client.publish(f"{self._topic}/status", b"online", qos=1, retain=True)
         return client
 
 
 class _Answer:
-    """The broker's answer to a connection."""
+    """The broker's answer to a connection; where it welcomes us, each time, `welcomed` is called."""
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: "Client", welcomed: Callable[[], object]) -> None:
         self._come = threading.Event()
         self._code: Any = None
+        self._welcomed = welcomed
         client.on_connect = self._connected
 
     def _connected(self, client: "Client", userdata: Any, flags: Any, code: Any, properties: Any) -> None:
         self._code = code
+        if not code.is_failure:
+            self._welcomed()
         self._come.set()
 
     def refusal(self) -> str | None:

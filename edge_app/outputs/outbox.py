@@ -135,8 +135,8 @@ class Outbox(Generic[Item]):
 
     def _work(self) -> None:
         try:
-            while self._take():
-                self._hand_over()
+            while self._take() and self._hand_over():
+                pass
         finally:
             self._delivery.close()
 
@@ -150,22 +150,23 @@ class Outbox(Generic[Item]):
             self._in_hand = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
             return bool(self._in_hand)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self) -> bool:
+        """Deliver what is in hand, or have it refused; False when the run ended before that."""
         pause_s = self._retry_first_s
         while True:
             try:
                 self._delivery.deliver(self._in_hand)
                 self._count(delivered=True, trouble="")
-                return
+                return True
             except DeliveryRefused as error:
                 self._count(delivered=False, trouble=str(error))
-                return
+                return True
             except DeliveryFailed as error:
                 self._note_failure(str(error))
             except Exception as error:  # libraries fail in ways no list foresees; a dead thread would be silent
                 self._note_failure(f"failed unexpectedly ({type(error).__name__})")
             if not self._rest(pause_s * (0.75 + 0.5 * self._jitter())):
-                return
+                return False
             pause_s = min(RETRY_LONGEST_S, 2 * pause_s)
 
     def _count(self, delivered: bool, trouble: str) -> None:

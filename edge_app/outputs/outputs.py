@@ -62,12 +62,16 @@ def open_outputs(options: OutputOptions, source: str, say: Callable[[str], None]
         InputError: One cannot be used as it was asked for.
     """
     outboxes: list[Outbox[Event]] = []
+    hooks = [Hook(command, options.on_event_timeout_s, say) for command in options.on_event]
     try:
-        for make in _makers(options, say):
+        for make in _makers(options, hooks, say):
             outboxes.append(make())
         yield Outputs(Announcer(tuple(outboxes), source), tuple(outboxes))
     finally:
         _close(outboxes, say)
+        for hook in hooks:
+            # Its outbox may have been left behind, waiting for one of its commands to end.
+            hook.close()
 
 
 @contextmanager
@@ -88,7 +92,9 @@ def open_metrics(listen: str | None, told: Told, say: Callable[[str], None]) -> 
         metrics.close()
 
 
-def _makers(options: OutputOptions, say: Callable[[str], None]) -> Iterator[Callable[[], Outbox[Event]]]:
+def _makers(
+    options: OutputOptions, hooks: Sequence[Hook], say: Callable[[str], None]
+) -> Iterator[Callable[[], Outbox[Event]]]:
     if options.events is not None:
         log = options.events
         yield lambda: Outbox(EventLog(log, options.retention, say), say, 4000, batch=_LOG_BATCH, linger_s=_LOG_LINGER_S)
@@ -96,15 +102,15 @@ def _makers(options: OutputOptions, say: Callable[[str], None]) -> Iterator[Call
         broker = options.mqtt
         yield lambda: Outbox(Mqtt(broker), say, batch=32)
     yield from (partial(_webhook, url, say) for url in options.webhooks)
-    yield from (partial(_hook, command, options.on_event_timeout_s, say) for command in options.on_event)
+    yield from (partial(_commands, hook, say) for hook in hooks)
 
 
 def _webhook(url: str, say: Callable[[str], None]) -> Outbox[Event]:
     return Outbox(Webhook(url), say)
 
 
-def _hook(command: str, timeout_s: float, say: Callable[[str], None]) -> Outbox[Event]:
-    return Outbox(Hook(command, timeout_s, say), say, 64)
+def _commands(hook: Hook, say: Callable[[str], None]) -> Outbox[Event]:
+    return Outbox(hook, say, 64)
 
 
 def _close(outboxes: Sequence[Outbox[Event]], say: Callable[[str], None]) -> None:

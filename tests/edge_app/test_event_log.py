@@ -1,5 +1,6 @@
 """The event log: bounded, readable while it is written, whole after a kill, damage put aside; and JSON lines."""
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -255,6 +257,52 @@ def test_a_reader_that_reads_nothing_costs_a_camera_lines(tmp_path: Path) -> Non
     writer.close()
     os.close(reader)
     writer._thread.join(20)
+
+
+def test_a_slow_reader_gets_every_line_unless_the_run_was_asked_to_end(tmp_path: Path) -> None:
+    for ending in (False, True):
+        path, lines, got = tmp_path / f"pipe{ending:d}", 400, bytearray()
+        os.mkfifo(path)
+
+        def read(path: Path = path, got: bytearray = got) -> None:
+            with path.open("rb", buffering=0) as stream:
+                while data := stream.read(2048):
+                    got.extend(data)
+                    time.sleep(0.01)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        writer = LineWriter(str(path), Rotation(), True, lambda ending=ending: ending)  # type: ignore[misc]
+        for _ in range(lines):
+            writer.put(b"x" * 1023)
+        writer.close()
+        # What the pipe itself holds counts as written: 64 lines.
+        assert (writer.lost > 0) is ending
+        writer._thread.join(60)
+        reader.join(60)
+        assert len(got) == 1024 * lines
+
+
+def test_a_full_pipe_that_does_not_block_is_waited_for(tmp_path: Path) -> None:
+    class Counted(io.FileIO):
+        writes = 0
+
+        def write(self, data: Any) -> int:
+            Counted.writes += 1
+            return super().write(data)
+
+    reader = stuck_pipe(tmp_path / "pipe")
+    writer = LineWriter(str(tmp_path / "pipe"), Rotation(), True, lambda: False)
+    assert writer._stream is not None
+    writer._stream.close()
+    writer._stream = Counted(os.open(tmp_path / "pipe", os.O_WRONLY | os.O_NONBLOCK), "wb")
+    writer.put(b"whole")
+    time.sleep(0.2)
+    assert 1 <= Counted.writes < 5
+    os.read(reader, 1_000_000)
+    writer.close()
+    assert os.read(reader, 100) == b"whole\n" and writer.lost == 0
+    os.close(reader)
 
 
 def test_a_reader_that_reads_nothing_holds_a_file_up_until_the_run_ends(tmp_path: Path) -> None:

@@ -107,3 +107,13 @@ def test_the_end_of_a_run_tries_once_more() -> None:
     wait_until(lambda: outbox.status.failures == 1)
     close(outbox)
     assert door.got == [1]
+
+
+def test_what_the_end_cuts_off_is_counted() -> None:
+    door = Door()
+    door.script = [DeliveryFailed("away")] * 1000
+    outbox = Outbox(door, lambda text: None, retry_first_s=0.01)
+    for number in range(10):
+        outbox.put(number)
+    close(outbox, 0.2)
+    assert (outbox.status.dropped, outbox.status.delivered, outbox.status.queued) == (10, 0, 0) and door.closed

@@ -16,6 +16,8 @@ from sightline.edge_app.outputs.hook import Hook
 from sightline.edge_app.outputs.metrics import parse_listen
 from sightline.edge_app.outputs.mqtt import Mqtt
 from sightline.edge_app.outputs.outbox import DeliveryFailed, DeliveryRefused
+from sightline.edge_app.outputs.outputs import open_outputs
+from sightline.edge_app.outputs.settings import OutputOptions
 from sightline.edge_app.outputs.webhook import Webhook
 from sightline.runtime.errors import InputError
 from tests.edge_app.receivers import Broker, receiver, wait_until
@@ -100,6 +102,21 @@ def test_mqtt_comes_back_after_the_broker_does() -> None:
     assert [got["id"] for got in again.events("shop/events")] == ["run-2"]
 
 
+def test_mqtt_says_online_again_without_an_event() -> None:
+    broker = Broker()
+    mqtt = Mqtt(f"mqtt://127.0.0.1:{broker.port}/shop")
+    mqtt.deliver([event(1)])
+    broker.close()
+    again = Broker(port=broker.port)
+    try:
+        wait_until(lambda: ("shop/status", b"online", True) in again.published)
+        mqtt.deliver([event(2)])
+        mqtt.close()
+    finally:
+        again.close()
+    assert [got["id"] for got in again.events("shop/events")] == ["run-2"]
+
+
 def test_mqtt_with_a_wrong_password_is_a_sentence_without_it() -> None:
     broker = Broker(password="right")
     try:
@@ -177,6 +194,20 @@ def test_no_more_than_two_commands_run_at_a_time(tmp_path: Path) -> None:
     assert highest <= 2 and running == 0
 
 
+def test_no_command_outlives_the_run(tmp_path: Path) -> None:
+    body = "open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(60)"
+    log = tmp_path / "pids"
+    options = OutputOptions(on_event=(f"{script(tmp_path, body)} '{log}'",), on_event_timeout_s=60)
+    with open_outputs(options, "camera", lambda text: None) as outputs:
+        for _ in range(5):
+            outputs.announcer.announce("state")
+        # Two run, a third waits for one of them to end.
+        wait_until(lambda: log.exists() and len(log.read_text().split()) == 2)
+    pids = [int(pid) for pid in log.read_text().split()]
+    wait_until(lambda: not any(map(_runs, pids)))
+    assert len(pids) == 2
+
+
 def test_a_command_that_fails_is_told_once(tmp_path: Path) -> None:
     said: list[str] = []
     hook = Hook(script(tmp_path, "sys.exit(3)"), 10, said.append)
@@ -214,7 +245,6 @@ def scrape(url: str) -> str:
 def test_figures_of_a_run(tmp_path: Path) -> None:
     from sightline.edge_app.controls import Stop
     from sightline.edge_app.live import RunOptions, run_live
-    from sightline.edge_app.outputs.settings import OutputOptions
     from sightline.runtime.reporter import QuietReporter
     from tests.factories import tiny_bundle
 
