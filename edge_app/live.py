@@ -3,6 +3,7 @@
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,8 +123,11 @@ def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None, 
         stack.callback(supervisor.close)
         outputs = stack.enter_context(open_outputs(options.outputs, source.name, reporter.warn))
         parts = _open_parts(options, source, recognizer, outputs, stop, reload or Wish(), supervisor, reporter, stack)
+        about = _about(recognizer)
+        # A reload replaces it: what went on holding it would keep a second model in memory.
+        del recognizer
         supervisor.ready()
-        outputs.announcer.announce("started", **_about(recognizer))
+        outputs.announcer.announce("started", **about)
         summary = Loop(parts, stop, options.limits, options.teach_label).run()
         supervisor.stopping()
         outputs.announcer.announce("ended", reason=stop.reason or "the source ended", frames=summary.frames)
@@ -169,7 +173,7 @@ def _open_parts(
     if gallery is not None and teachable:
         teacher = Teacher(gallery, source.name)
         stack.callback(teacher.close)
-    told = Told(lambda: reader.status, outputs.statuses, lambda: _size(gallery), _about(recognizer))
+    told = Told(lambda: reader.status, outputs.statuses, lambda: _size(gallery), lambda: _about(model))
     metrics = stack.enter_context(open_metrics(options.outputs.metrics, told, reporter.say))
     page = _open_page(options, source, model, gallery, teacher, reporter, stack)
     manner = _manner(options, source, recognizer.bundle.input_spec)
@@ -180,7 +184,7 @@ def _open_parts(
         reader=reader,
         recognizer=model,
         journal=journal,
-        overlay=Overlay(Thumbnails(gallery.crop if gallery is not None else None)),
+        overlay=Overlay(Thumbnails(partial(_crop, gallery) if gallery is not None else None)),
         gallery=gallery,
         teacher=teacher,
         manner=manner,
@@ -259,6 +263,11 @@ def _open_tracer(
     tracer = open_tracer(options.trace, options.trace_bytes, source.name, recognizer, gallery, manner, reporter.warn)
     stack.callback(tracer.close)
     return tracer
+
+
+def _crop(gallery: Gallery, entry: int) -> bytes | None:
+    # Asked for at each call: a reload puts another gallery behind the stand-in.
+    return gallery.crop(entry)
 
 
 def _size(gallery: Gallery | None) -> int | None:

@@ -109,6 +109,8 @@ class Reloader:
             self._result = self._open()
         except (SightlineError, OSError) as error:
             self._result = NotReloaded(f"nothing was reloaded: {error}")
+        except Exception as error:  # libraries fail in ways no list foresees; a silent death would look like success
+            self._result = NotReloaded(f"nothing was reloaded: {type(error).__name__}: {error}")
 
     def _swap(self, opened: Opened) -> None:
         self._recognizer.current = opened.recognizer

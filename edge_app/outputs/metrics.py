@@ -29,13 +29,13 @@ class Told:
         status: The source's state and counters.
         outboxes: How the outputs fare.
         entries: Entries of the gallery; None without one.
-        about: What runs: bundle, variant, provider, version.
+        about: What runs: bundle, variant, provider; a reload changes it.
     """
 
     status: Callable[[], Status]
     outboxes: Callable[[], Sequence[OutboxStatus]]
     entries: Callable[[], int | None]
-    about: dict[str, str]
+    about: Callable[[], dict[str, str]]
 
 
 class Metrics(Deaf):
@@ -67,7 +67,6 @@ class Metrics(Deaf):
         self._overhead = prometheus.Histogram("overhead_seconds", "Preprocessing and look-up.", **timed)
         registry.register(_OnDemand(told))
         prometheus.ProcessCollector(registry=registry)
-        prometheus.Info("run", "What runs.", **words).info(told.about)
         try:
             self._server, self._thread = prometheus.start_http_server(port, host, registry)
         except (OSError, OverflowError) as error:
@@ -117,6 +116,7 @@ class _OnDemand:
         """Give the figures of this moment."""
         yield from _source(self._told.status())
         yield from _outputs(self._told.outboxes())
+        yield _run(self._told.about())
         entries = self._told.entries()
         if entries is not None:
             yield _gauge("gallery_entries", "Entries of the gallery.", entries)
@@ -163,6 +163,12 @@ def _outputs(outboxes: Sequence[OutboxStatus]) -> Iterator[Any]:
         for counter, value in zip(counters, (one.delivered, one.dropped, one.failures), strict=True):
             counter.add_metric([one.name], value)
     yield from (queued, working, *counters)
+
+
+def _run(about: dict[str, str]) -> Any:
+    from prometheus_client.core import InfoMetricFamily
+
+    return InfoMetricFamily("sightline_run", "What runs.", value=about)
 
 
 def _gauge(name: str, help: str, value: float) -> Any:
