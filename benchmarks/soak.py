@@ -139,7 +139,8 @@ def steady(seconds: float) -> None:
     slope = np.polyfit(hours[10:], rss[10:] / 1e6, 1)[0]
     first, last = statistics.median(p99[10:35]), statistics.median(p99[35:])
     print(f"{seconds:.0f} s at {FPS:.0f} frames a second: {watch.frames} answers")
-    print(f"  memory {rss[10] / 1e6:.1f} MB after a sixth, {rss[-1] / 1e6:.1f} MB at the end, {slope:+.2f} MB an hour")
+    sixths = ", ".join(f"{bytes / 1e6:.1f}" for bytes in rss[9::10])
+    print(f"  memory after each sixth {sixths} MB, {slope:+.2f} MB an hour past the first")
     print(f"  threads {threads[10]:.0f} -> {threads[-1]:.0f}, handles {files[10]:.0f} -> {files[-1]:.0f}")
     print(f"  p99 of frame to answer {first:.2f} -> {last:.2f} ms, drift {100 * (last / first - 1):+.1f} %")
 
