@@ -154,7 +154,10 @@ def _from_elsewhere(headers: Headers, host: str, reading: bool) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return False
-    return urlsplit(origin).netloc.lower() != host.lower()
+    try:
+        return urlsplit(origin).netloc.lower() != host.lower()
+    except ValueError:
+        return True
 
 
 def _refuse(status: int, sentence: str) -> Response:

@@ -64,8 +64,6 @@ class Facts:
     Attributes:
         source: The source's name, without credentials.
         live: Whether it is a camera.
-        model: Architecture and variant.
-        runs_on: Provider and threads.
         gallery: The gallery's path, or None.
         can_teach: Whether it can be taught.
         names: Names to offer first for a new item.
@@ -73,8 +71,6 @@ class Facts:
 
     source: str
     live: bool
-    model: str
-    runs_on: str
     gallery: str | None
     can_teach: bool
     names: tuple[str, ...]
@@ -82,13 +78,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the application is made of."""
+    """What the application is made of; `engine` gives rows on what answers, which a reload changes."""
 
     feed: Feed
     asker: Asker
     shelf: Shelf
     door: Door
     facts: Facts
+    engine: Callable[[], list[tuple[str, str]]]
 
 
 class NameAsked(msgspec.Struct, forbid_unknown_fields=True):
@@ -130,8 +127,8 @@ def make_app(site: Site, complain: Callable[[str], None]) -> ASGIApp:
         Route("/api/names", pages.names),
         Route("/api/items", pages.items),
         Route("/api/entries", pages.entries),
-        Route("/api/crops/{id:int}", pages.crop),
-        Route("/api/views/{number:int}", pages.chosen),
+        Route("/api/crops/{id}", pages.crop),
+        Route("/api/views/{number}", pages.chosen),
         Route("/api/teach", pages.teach, methods=["POST"]),
         Route("/api/cancel", pages.cancel, methods=["POST"]),
         Route("/api/undo", pages.undo, methods=["POST"]),
@@ -190,7 +187,7 @@ class _Pages:
             ]
             if latency is not None:
                 figures += [("Time of an answer", f"{latency.latency.total_ms:.1f} ms")]
-        figures += [("Model", facts.model), ("Runs on", facts.runs_on), *rows]
+        figures += [*self._site.engine(), *rows]
         figures += [("Running for", _duration(time.monotonic() - self._started_s))]
         return _json(figures)
 
@@ -208,14 +205,15 @@ class _Pages:
         return _json(await _aside(partial(self._site.shelf.pieces, asked.get("label", ""), start)))
 
     async def crop(self, request: Request) -> Response:
-        jpeg = await _aside(partial(self._site.shelf.crop, request.path_params["id"]))
+        jpeg = await _aside(partial(self._site.shelf.crop, _named(request, "id")))
         return Response(jpeg, media_type="image/jpeg") if jpeg else self._files.answer("none.svg", None)
 
     async def chosen(self, request: Request) -> Response:
         """A view chosen for the item that is being taught; there are none past that."""
         moment = self._site.feed.newest
         views = moment.lesson.views if moment is not None and moment.lesson is not None else ()
-        found = next((view for view in views if view.number == request.path_params["number"]), None)
+        number = _named(request, "number")
+        found = next((view for view in views if view.number == number), None)
         if found is None:
             return self._files.answer("none.svg", None)
         return Response(await _aside(partial(encode, found.crop_bgr, _VIEW_WIDTH)), media_type="image/jpeg")
@@ -293,6 +291,13 @@ def _json(value: object, status: int = 200) -> Response:
 
 def _number(text: str | None, default: int) -> int:
     return int(text) if text is not None and text.isdecimal() and len(text) < 16 else default
+
+
+def _named(request: Request, name: str) -> int:
+    number = _number(request.path_params[name], -1)
+    if number < 0:
+        raise HTTPException(404, "there is no such picture")
+    return number
 
 
 def _duration(seconds: float) -> str:

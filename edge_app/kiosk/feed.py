@@ -5,7 +5,7 @@ two microseconds while nobody waits.
 """
 
 import asyncio
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..connection import Frame
@@ -62,7 +62,6 @@ class Feed:
     """Hands the loop's moments to the server's event loop."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._moment: Moment | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: set[asyncio.Future[None]] = set()
@@ -79,9 +78,8 @@ class Feed:
 
     def publish(self, moment: Moment) -> None:
         """Replace the moment; wakes those who wait where a browser would look different."""
-        with self._lock:
-            self._moment = moment
-        if self._waiting:
+        before, self._moment = self._moment, moment
+        if self._waiting and (before is None or before.version != moment.version):
             self._call(self._wake)
 
     def close(self) -> None:
@@ -93,18 +91,20 @@ class Feed:
         """Give the newest moment as soon as its version is not `after`, at the latest after `patience_s`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
-        while not self._closed and (self._moment is None or self._moment.version == after):
-            left = deadline - loop.time()
-            if left <= 0:
-                break
-            await self._news(loop, left)
+        while not self._closed and not self._has_other(after) and (left := deadline - loop.time()) > 0:
+            await self._news(loop, after, left)
         return self._moment
 
-    async def _news(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+    def _has_other(self, version: int) -> bool:
+        return self._moment is not None and self._moment.version != version
+
+    async def _news(self, loop: asyncio.AbstractEventLoop, after: int, timeout_s: float) -> None:
         news: asyncio.Future[None] = loop.create_future()
         self._waiting.add(news)
         try:
-            await asyncio.wait([news], timeout=timeout_s)
+            # What was published just before it waited has woken nobody.
+            if not self._has_other(after):
+                await asyncio.wait([news], timeout=timeout_s)
         finally:
             self._waiting.discard(news)
 
@@ -113,8 +113,8 @@ class Feed:
             if not news.done():
                 news.set_result(None)
 
-    def _call(self, function: object) -> None:
-        if self._loop is None or not callable(function):
+    def _call(self, function: Callable[[], None]) -> None:
+        if self._loop is None:
             return
         try:
             self._loop.call_soon_threadsafe(function)

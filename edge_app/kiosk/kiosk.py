@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from sightline.runtime import Gallery, Recognizer
 from sightline.runtime.reporter import Reporter
@@ -145,7 +146,8 @@ def open_kiosk(
     address = Address(asked.host, listening.getsockname()[1])
     door = replace(door, address=address)
     kiosk = Kiosk(teacher, address.url)
-    site = Site(kiosk.feed, kiosk, Shelf(gallery), door, _facts(source, recognizer, gallery, teacher, preset))
+    facts = _facts(source, gallery, teacher, preset)
+    site = Site(kiosk.feed, kiosk, Shelf(gallery), door, facts, partial(_engine, recognizer))
     kiosk.start(Server(make_app(site, reporter.warn), listening, kiosk.feed))
     reporter.say(f"kiosk page: {kiosk.url}")
     if door.fresh:
@@ -153,15 +155,18 @@ def open_kiosk(
     return kiosk
 
 
-def _facts(
-    source: Source, recognizer: Recognizer, gallery: Gallery | None, teacher: Teacher | None, preset: str | None
-) -> Facts:
-    bundle = recognizer.bundle
+def _engine(recognizer: Recognizer) -> list[tuple[str, str]]:
+    threads = f"{recognizer.threads} thread{'s' if recognizer.threads != 1 else ''}"
+    return [
+        ("Model", f"{recognizer.bundle.manifest.arch}, {recognizer.variant.name}"),
+        ("Runs on", f"{recognizer.provider.obtained}, {threads}"),
+    ]
+
+
+def _facts(source: Source, gallery: Gallery | None, teacher: Teacher | None, preset: str | None) -> Facts:
     return Facts(
         source=source.name,
         live=source.live,
-        model=f"{bundle.manifest.arch}, {recognizer.variant.name}",
-        runs_on=f"{recognizer.provider.obtained}, {recognizer.threads} thread{'s' if recognizer.threads != 1 else ''}",
         gallery=str(gallery.path) if gallery is not None else None,
         can_teach=teacher is not None,
         names=(preset,) if preset else (),

@@ -7,6 +7,7 @@ import threading
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .feed import Feed
 
@@ -47,13 +48,29 @@ class Server:
             runner.run(self._server.serve([self._listening]))
 
 
+class _Impatient(H11Protocol):
+    """Closes a connection that never brought a request.
+
+    Such as browsers open in advance, and as stay behind when a machine leaves the network: uvicorn would keep them for
+    ever, until `MAX_CONNECTIONS` of them shut everybody out.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(_IDLE_S, self._close_unused)
+
+    def _close_unused(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
+
+
 def _config(app: ASGIApp) -> uvicorn.Config:
     # What uvicorn would log are addresses of visitors and their mistakes; ours are told through the reporter.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     return uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=_Impatient,
         ws="none",
         lifespan="off",
         log_config=None,

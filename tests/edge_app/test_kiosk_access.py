@@ -130,6 +130,7 @@ JSON = {"content_type": "application/json"}
         ("POST", "/api/undo", {**JSON, "origin": "http://evil.example"}, 403),
         ("POST", "/api/undo", {**JSON, "origin": "http://127.0.0.1:9999"}, 403),
         ("POST", "/api/undo", {**JSON, "origin": "null"}, 403),
+        ("GET", "/api/view", {"origin": "http://["}, 403),
         ("POST", "/api/undo", {**JSON, "sec_fetch_site": "none"}, 403),
         ("POST", "/api/undo", {**JSON, "sec_fetch_site": "same-site"}, 403),
         ("POST", "/api/undo", {"content_type": "text/plain"}, 415),

@@ -14,7 +14,7 @@ import pytest
 from sightline.edge_app import cli, live
 from sightline.edge_app.demo.scene import photograph
 from sightline.edge_app.demo.shop import NOVEL
-from sightline.edge_app.kiosk import files
+from sightline.edge_app.kiosk import files, server
 from sightline.edge_app.kiosk.access import TOKEN_VARIABLE
 from sightline.runtime import Bundle, Gallery, Recognizer
 from sightline.runtime.errors import SourceError
@@ -182,12 +182,25 @@ def test_there_is_nothing_beside_the_page(bundle: Path) -> None:
         client = running.client
         for path in ("/nothing", "/assets/nothing.js", "/assets/../app.py", "/assets/%2e%2e/app.py", "/api/crops/x"):
             assert client.get(path).status == 404, path
+        for path in (f"/api/crops/{10**30}", "/api/views/" + 5000 * "9"):
+            assert client.get(path).status == 404
         assert client.get("/api/items").status == 409
         assert client.post("/api/teach", {"label": "mug"}).status == 409
         assert client.ask("PUT", "/api/undo", b"{}", Content_Type="application/json").status == 405
         tag = client.get("/").headers["etag"]
         assert client.get("/", If_None_Match=tag).status == 304
         assert not client.view().state["can_teach"]
+
+
+def test_connections_that_ask_nothing_shut_nobody_out(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_IDLE_S", 1)
+    with kiosk(bundle, LIVE, None) as running:
+        idle = [socket.create_connection(("127.0.0.1", running.client.port)) for _ in range(server.MAX_CONNECTIONS)]
+        until(lambda: running.client.get("/api/health").status == 200)
+        for one in idle:
+            one.settimeout(30)
+            assert one.recv(1) == b""
+            one.close()
 
 
 def test_the_page_asks_nobody_else() -> None:

@@ -1,5 +1,6 @@
 """A reload reaches every part of a run: pictures, figures, the page; and leaves nothing of the old bundle behind."""
 
+import dataclasses
 import gc
 import threading
 import urllib.request
@@ -17,10 +18,9 @@ from sightline.edge_app.live import RunOptions, run_live
 from sightline.edge_app.outputs.settings import OutputOptions
 from sightline.edge_app.overlay import Thumbnails
 from sightline.runtime import Bundle, Recognizer
-from sightline.runtime.manifest import DecisionPolicy
 from sightline.runtime.preprocess import Image
 from tests.edge_app.kiosks import LIVE, Client, Notes, until
-from tests.factories import tiny_bundle
+from tests.factories import tiny_bundle, write_bundle
 
 
 class Run:
@@ -63,6 +63,14 @@ def swap(bundle: Path, fresh: Path) -> str:
     return Bundle.load(bundle).bundle_id
 
 
+def renamed(bundle: Path, arch: str) -> Path:
+    """The same bundle, said to be another architecture's."""
+    loaded = Bundle.load(bundle)
+    files = {name: loaded.read(name) for name in loaded.manifest.files}
+    write_bundle(bundle, dataclasses.replace(loaded.manifest, arch=arch), files)
+    return bundle
+
+
 def test_pictures_figures_and_page_are_those_of_the_new_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[bool] = []
     make = Thumbnails._make
@@ -74,7 +82,7 @@ def test_pictures_figures_and_page_are_those_of_the_new_bundle(tmp_path: Path, m
 
     monkeypatch.setattr(Thumbnails, "_make", watched)
     bundle = tiny_bundle(tmp_path / "b")
-    fresh = tiny_bundle(tmp_path / "fresh", policy=DecisionPolicy(min_probability=0.5, min_similarity=0.5))
+    fresh = renamed(tiny_bundle(tmp_path / "fresh"), "new")
     more = {"record": str(tmp_path / "r.avi"), "outputs": OutputOptions(metrics="0"), "kiosk": "127.0.0.1:0"}
     with running(bundle, gallery=str(tmp_path / "g"), lines=False, **more) as run:
         url = run.hear("metrics: ").partition("metrics: ")[2]
@@ -90,6 +98,7 @@ def test_pictures_figures_and_page_are_those_of_the_new_bundle(tmp_path: Path, m
         assert all(drawn)
         with urllib.request.urlopen(url, timeout=10) as answer:
             assert f'sightline_run_info{{bundle_id="{new_id}"' in answer.read().decode()
+        assert ["Model", "new, fp32"] in page.get("/api/health").json
 
 
 def test_nothing_holds_on_to_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
