@@ -22,10 +22,17 @@ from sightline.runtime.preprocess import Image
 from sightline.runtime.reporter import Task
 
 from .augment import augment
+from .distill import Teacher, distillation_loss
 from .evaluator import autocast
+from .losses import make_loss, sum_of_magnitudes
+from .metric_learning import PER_CLASS, MetricLoss
+from .mixing import cut_mix, make_policy, mix_up
 from .negatives import destroy, evenness_loss
+from .optimizers import make_optimizer
 from .photos import PhotoCache, ahead
 from .recipe import Recipe
+from .regularize import regularize
+from .sampling import epoch_order, grouped_order
 
 
 class Pace:
@@ -77,18 +84,25 @@ class FineTuner:
         image_size: int,
         precision: torch.dtype,
         seed: int,
+        teacher: Teacher | None = None,
+        metric: bool = False,
     ) -> None:
         self.model = model
         self.average = copy.deepcopy(model).eval()
         self.step = 0
         self.progress = 0.0
-        self._photos, self._targets, self._cache = photos, np.asarray(targets, np.int64), cache
+        self._photos, self._targets, self._cache, self._teacher = photos, np.asarray(targets), cache, teacher
         self._recipe, self._image_size, self._precision, self._seed = recipe, image_size, precision, seed
         self._device = next(model.parameters()).device
         self._augmentation = recipe.augmentation()
         self._mixing = np.random.default_rng(seed)
         self._frozen = freeze_front(model, recipe.frozen_share)
-        self._optimizer = _optimizer(model, recipe)
+        self._dropout = regularize(model, recipe)
+        self._policy = make_policy(recipe.augment)
+        self._loss = make_loss(recipe, self._targets, model.classes, self._device)
+        self._metric = MetricLoss(recipe.metric_loss, model.classes, model.dim).to(self._device) if metric else None
+        further = [model.projection.matrix, *self._metric.parameters()] if self._metric else []
+        self._optimizer = make_optimizer(model, recipe, further)
 
     def run_epoch(self, epoch: int, pace: Pace, task: Task) -> tuple[float, float]:
         """Pass over the training photos once, or until progress is complete.
@@ -101,7 +115,7 @@ class FineTuner:
         self.model.train()
         for block in self._frozen:
             block.eval()
-        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._photos))
+        order = self._order(np.random.default_rng((self._seed, epoch)))
         sums = np.zeros(3)
         jobs = self._jobs(order, pace)
         for job, batch in ahead(lambda job: (job, self._pictures(job, epoch)), jobs):
@@ -119,7 +133,9 @@ class FineTuner:
 
     def state(self) -> dict[str, object]:
         """Give all that `load` needs to go on, as tensors and plain values."""
+        metric = {"metric": self._metric.state_dict()} if self._metric else {}
         return {
+            **metric,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -132,6 +148,8 @@ class FineTuner:
         self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
         self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
         self._optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
+        if self._metric:
+            self._metric.load_state_dict(state["metric"])  # type: ignore[arg-type]
         self.step = int(state["step"])  # type: ignore[call-overload]
         self.progress = float(state["progress"])  # type: ignore[arg-type]
 
@@ -143,6 +161,11 @@ class FineTuner:
     def lr(self) -> float:
         """The learning rate of the trunk now."""
         return self._recipe.lr * self._recipe.lr_at(self.progress)
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        if self._metric:
+            return grouped_order(self._targets, PER_CLASS, rng)
+        return epoch_order(self._targets, self.model.classes, self._recipe.sampling, rng)
 
     def _jobs(self, order: NDArray[np.int64], pace: Pace) -> Iterator[_Job]:
         step = self.step
@@ -160,32 +183,50 @@ class FineTuner:
             batch[place] = augment(self._cache.read(self._photos[row]), job.size, self._augmentation, rng)
         return batch
 
-    def _train_step(self, batch: Image, targets: NDArray[np.int64], progress: float) -> tuple[float, float]:
+    def _train_step(self, batch: Image, targets: NDArray[np.generic], progress: float) -> tuple[float, float]:
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * self._recipe.lr_at(progress)
         images = torch.from_numpy(batch).to(self._device)
         wanted = torch.as_tensor(targets, device=self._device)
-        kept, partner = 1.0, torch.arange(len(batch))
-        if self._recipe.cut_mix > 0 and self._mixing.random() < self._recipe.cut_mix:
-            partner = torch.as_tensor(self._mixing.permutation(len(batch)))
-            images, kept = cut_mix(images, partner, self._mixing)
+        if self._policy:
+            images = self._policy(images)
+        images, partner, kept = self._mixed(images)
         count = round(self._recipe.negatives * len(batch))
         shown = torch.cat([images, destroy(images, count, self._mixing)]) if count else images
         with autocast(self._device, self._precision):
-            every = self.model.classifier(self.model.features(shown)).float()
+            features = self.model.features(shown)
+            hidden = nn.functional.dropout(features, self._dropout) if self._dropout else features
+            every = self.model.classifier(hidden).float()
         logits = every[: len(batch)]
-        smooth = self._recipe.label_smoothing
-        loss = kept * nn.functional.cross_entropy(logits, wanted, label_smoothing=smooth)
+        loss = kept * self._loss(logits, wanted)
         if kept < 1.0:
-            other = nn.functional.cross_entropy(logits, wanted[partner], label_smoothing=smooth)
-            loss = loss + (1 - kept) * other
+            loss = loss + (1 - kept) * self._loss(logits, wanted[partner])
+        if self._teacher:
+            share, softness = self._recipe.distill_weight, self._recipe.distill_temperature
+            loss = (1 - share) * loss + share * distillation_loss(logits, self._teacher.answer(images), softness)
+        # Of a picture that is half another's no class is right.
+        if self._metric and kept == 1.0:
+            embeddings = self.model.projection(features[: len(batch)].float())
+            loss = loss + self._recipe.metric_weight * self._metric(embeddings, wanted)
+        if self._recipe.l1:
+            loss = loss + self._recipe.l1 * sum_of_magnitudes(self.model.parameters())
         if count:
             loss = loss + self._recipe.negatives * evenness_loss(every[len(batch) :])
         self._optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
         self._optimizer.step()
-        return float(loss.detach()), float((logits.argmax(1) == wanted).sum())
+        return float(loss.detach()), _hits(logits, wanted)
+
+    def _mixed(self, images: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Mix pictures in pairs in some of the steps; gives them, their partners and what is kept of each."""
+        partner = torch.arange(len(images))
+        for share, mix in ((self._recipe.cut_mix, cut_mix), (self._recipe.mix_up, mix_up)):
+            if share > 0 and self._mixing.random() < share:
+                partner = torch.as_tensor(self._mixing.permutation(len(images)))
+                mixed, kept = mix(images, partner, self._mixing)
+                return mixed, partner, kept
+        return images, partner, 1.0
 
     @torch.no_grad()
     def _follow(self, progress_step: float) -> None:
@@ -200,25 +241,11 @@ def steps_an_epoch(photos: int, batch_size: int) -> int:
     return photos // batch_size + int(photos % batch_size > 1)
 
 
-def cut_mix(images: Tensor, partner: Tensor, rng: np.random.Generator) -> tuple[Tensor, float]:
-    """Replace a random rectangle of each picture by that of its partner (Yun et al. 2019, CutMix).
-
-    Args:
-        images: uint8 [batch, height, width, 3].
-        partner: int64 [batch], the row each picture is mixed with.
-        rng: Where chance comes from.
-
-    Returns:
-        The mixed pictures, and the part of each picture that is its own, in (0, 1].
-    """
-    height, width = images.shape[1:3]
-    side = math.sqrt(rng.uniform(0.0, 0.5))
-    rows, columns = round(side * height), round(side * width)
-    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-    mixed = images.clone()
-    box = (slice(None), slice(top, top + rows), slice(left, left + columns))
-    mixed[box] = images[partner][box]
-    return mixed, 1.0 - rows * columns / (height * width)
+def _hits(logits: Tensor, wanted: Tensor) -> float:
+    """Count the pictures whose first answer is right, or one of the right ones."""
+    first = logits.argmax(1)
+    right = wanted.gather(1, first[:, None]) if wanted.ndim == 2 else first == wanted
+    return float(right.sum())
 
 
 def freeze_front(model: RecognitionModel, share: float) -> list[nn.Module]:
@@ -232,15 +259,3 @@ def freeze_front(model: RecognitionModel, share: float) -> list[nn.Module]:
     for block in frozen:
         block.requires_grad_(False)
     return frozen
-
-
-def _optimizer(model: RecognitionModel, recipe: Recipe) -> torch.optim.Optimizer:
-    groups: list[dict[str, object]] = []
-    for part, peak in ((model.trunk, recipe.lr), (model.classifier, recipe.lr * recipe.head_lr_factor)):
-        learned = [value for value in part.parameters() if value.requires_grad]
-        # Biases and batch norm have one dimension; decaying them only hurts (He et al. 2019, bag of tricks).
-        for decay, flat in ((recipe.weight_decay, False), (0.0, True)):
-            chosen = [value for value in learned if (value.ndim == 1) == flat]
-            if chosen:
-                groups.append({"params": chosen, "weight_decay": decay, "peak": peak, "lr": 0.0})
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True, foreach=True)

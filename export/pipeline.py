@@ -208,6 +208,7 @@ def _manifest(source: ExportSource, report: Report, built: Sequence[Built], file
         files=entries,
         decision=report.decision,
         gate=report.gate,
+        task=source.task,
         training=source.training,
         calibration=msgspec.to_builtins(report.calibration),
         tool_versions=report.tool_versions,

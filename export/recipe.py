@@ -6,13 +6,23 @@ no scene), 81 classes, MobileNetV2; differences below two points are within its 
 
 import math
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from .augment import Augmentation
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Least0 = Annotated[float, Meta(ge=0)]
+Above0 = Annotated[float, Meta(gt=0)]
+# Where the step schedule divides the learning rate, and where one-cycle has its peak.
+_STEPS, _STEP, _CYCLE_PEAK = (0.5, 0.75), 0.1, 0.3
+_CYCLE_START, _CYCLE_END = 1 / 25, 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The values of the training recipe.
+    """The values of the training recipe; a file may put others in their place, see `recipe_file`.
 
     Attributes:
         batch_size: Photos a step.
@@ -48,31 +58,64 @@ class Recipe:
             schedule is cut short.
         eval_crop: Part of the shorter side that evaluation and device see. The whole picture is better for frozen
             features (65.0 % against 62.5 %), the usual 0.875 after training on random crops (79.9 % against 77.1 %).
+        loss: What is made small, see `losses`.
+        focal_gamma: How much less an easy photo counts with the focal loss.
+        class_weights: "balanced" weighs each class in the loss by the inverse of its photos.
+        metric_loss: What the embedding learns by where the task is "embedding", see `metric_learning`.
+        metric_weight: Its weight beside the loss.
+        optimizer: What moves the weights; all but SGD begin from a peak of 0.001 where no `lr` is given.
+        nesterov: Whether SGD's momentum looks ahead.
+        l1: Weight of the sum of the weights' magnitudes in the loss.
+        schedule: How the learning rate goes: "cosine" to the floor, "constant", "step" (a tenth at half and at three
+            quarters), each after `warmup`; or "one-cycle" (Smith and Topin 2018), which warms up for 0.3 of the time.
+        augment: A policy of torchvision on top of crop, flip and colour, see `mixing`.
+        mix_up: Part of the steps in which pairs of pictures are blended (Zhang et al. 2018).
+        dropout: How often a feature is hidden from the classifier; None leaves the architecture's own.
+        stochastic_depth: How often the last block is skipped, those before it less; None leaves the architecture's.
+        sampling: "balanced" shows every class as often as every other.
+        distill_weight: Weight of the teacher's answer against the labels', where there is a teacher.
+        distill_temperature: Softens both answers; above 1 the small probabilities count.
     """
 
-    batch_size: int = 32
-    lr: float = 0.02
-    head_lr_factor: float = 3.0
-    momentum: float = 0.9
-    weight_decay: float = 2e-3
-    label_smoothing: float = 0.1
-    clip: float = 5.0
-    average_share: float = 0.15
-    lr_floor: float = 0.1
-    frozen_share: float = 0.2
-    sizes: tuple[float, ...] = (0.57, 0.72, 0.86)
-    warmup: float = 0.1
-    crop_area: float = 0.25
-    aspect: float = 4 / 3
-    flip: float = 0.5
-    colour: float = 0.3
-    tint: float = 0.0
-    rotation: float = 0.0
-    erase: float = 0.0
-    cut_mix: float = 0.0
-    negatives: float = 0.0
-    patience: float = 0.3
-    eval_crop: float = 0.875
+    batch_size: Annotated[int, Meta(ge=2)] = 32
+    lr: Above0 = 0.02
+    head_lr_factor: Above0 = 3.0
+    momentum: Share = 0.9
+    weight_decay: Least0 = 2e-3
+    label_smoothing: Share = 0.1
+    clip: Above0 = 5.0
+    average_share: Above0 = 0.15
+    lr_floor: Share = 0.1
+    frozen_share: Share = 0.2
+    sizes: Annotated[tuple[Share, ...], Meta(min_length=1)] = (0.57, 0.72, 0.86)
+    warmup: Annotated[float, Meta(ge=0, lt=1)] = 0.1
+    crop_area: Annotated[float, Meta(gt=0, le=1)] = 0.25
+    aspect: Annotated[float, Meta(ge=1)] = 4 / 3
+    flip: Share = 0.5
+    colour: Share = 0.3
+    tint: Share = 0.0
+    rotation: Annotated[float, Meta(ge=0, le=180)] = 0.0
+    erase: Share = 0.0
+    cut_mix: Share = 0.0
+    negatives: Share = 0.0
+    patience: Share = 0.3
+    eval_crop: Annotated[float, Meta(gt=0, le=1)] = 0.875
+    loss: Literal["cross-entropy", "bce", "focal", "mse"] = "cross-entropy"
+    focal_gamma: Least0 = 2.0
+    class_weights: Literal["none", "balanced"] = "none"
+    metric_loss: Literal["triplet", "supcon", "arcface"] = "supcon"
+    metric_weight: Least0 = 1.0
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    nesterov: bool = True
+    l1: Least0 = 0.0
+    schedule: Literal["cosine", "constant", "step", "one-cycle"] = "cosine"
+    augment: Literal["none", "randaugment", "trivialaugment"] = "none"
+    mix_up: Share = 0.0
+    dropout: Annotated[float, Meta(ge=0, lt=1)] | None = None
+    stochastic_depth: Annotated[float, Meta(ge=0, lt=1)] | None = None
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    distill_weight: Share = 0.7
+    distill_temperature: Above0 = 4.0
 
     @classmethod
     def for_data(cls, photos: int, pretrained: bool) -> "Recipe":
@@ -109,11 +152,25 @@ class Recipe:
         return max(min(64, image_size), min(image_size, round(share * image_size / 32) * 32))
 
     def lr_at(self, progress: float) -> float:
-        """Give the learning rate factor in [0, 1] at `progress` in [0, 1]: linear warm-up, a cosine to the floor."""
+        """Give the learning rate factor in [0, 1] at `progress` in [0, 1], by `schedule`."""
+        if self.schedule == "one-cycle":
+            return _one_cycle(progress)
         if progress < self.warmup:
             return progress / self.warmup
+        if self.schedule == "constant":
+            return 1.0
+        if self.schedule == "step":
+            return math.prod(_STEP for place in _STEPS if progress >= place)
         fall = 0.5 + 0.5 * math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))
         return self.lr_floor + (1 - self.lr_floor) * fall
+
+
+def _one_cycle(progress: float) -> float:
+    if progress < _CYCLE_PEAK:
+        start, end, done = _CYCLE_START, 1.0, progress / _CYCLE_PEAK
+    else:
+        start, end, done = 1.0, _CYCLE_END, (progress - _CYCLE_PEAK) / (1 - _CYCLE_PEAK)
+    return end + (start - end) * (0.5 + 0.5 * math.cos(math.pi * done))
 
 
 def choose_epochs(photos: int) -> int:

@@ -4,6 +4,7 @@
     model.pt        the state dict of the RecognitionModel, plain tensors
     split.csv       file, label, split (train | val)
     metrics.json    Metrics; per_class.csv the same as a table; curves.png, confusion.png
+    augmented.png   some photos and what training made of them
     last.pt         where training stood, for `--resume`; not needed for export
 
 Every file is either the old one or the new one. `run.json` is written last: a folder that has it is whole.
@@ -23,6 +24,7 @@ from sightline.models import RecognitionModel, UnknownArchitectureError, build_m
 from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.durable import write_file
 from sightline.runtime.errors import InputError
+from sightline.runtime.manifest import SINGLE_LABEL
 from sightline.runtime.preprocess import InputSpec
 
 from .data import Split
@@ -62,6 +64,7 @@ class RunDetails:
         best_epoch: The epoch whose weights are kept; 0 is the linear head on frozen features.
         stopped: Why training ended: "epochs", "budget", "early" or "interrupted".
         top1: On the evaluation photos, 0 to 1; top5 likewise.
+        task: What it was trained for, see `stage.TASKS`.
         retrieval_top1: Recall@1 of evaluation photos among the training photos by embedding.
     """
 
@@ -85,6 +88,7 @@ class RunDetails:
     val_images: int
     seconds: float
     versions: dict[str, str] = field(default_factory=dict)
+    task: str = SINGLE_LABEL
 
 
 @dataclass(frozen=True, slots=True)

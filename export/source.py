@@ -11,6 +11,7 @@ import msgspec
 from sightline.models import RecognitionModel, UnknownArchitectureError, WeightsError, build_model, load_weights
 from sightline.runtime.dataset import LabelledImage, match_labels, read_labels
 from sightline.runtime.errors import InputError
+from sightline.runtime.manifest import SINGLE_LABEL
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import QuietReporter, Reporter
 
@@ -34,6 +35,7 @@ class ExportSource:
         gallery: Photos that play the gallery when thresholds are fitted: training or calibration photos.
         training: What the manifest says of the training.
         history: Training epoch by epoch; empty for ready weights.
+        task: What the bundle answers by, see `Manifest`.
     """
 
     model: FloatModel
@@ -44,6 +46,7 @@ class ExportSource:
     gallery: tuple[LabelledImage, ...]
     training: dict[str, Any] = field(default_factory=dict)
     history: tuple[Epoch, ...] = ()
+    task: str = SINGLE_LABEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ def source_from_run(path: str | Path, seed: int = 0) -> ExportSource:
         tuple(run.train),
         {key: details[key] for key in kept},
         tuple(run.details.history),
+        run.details.task,
     )
 
 

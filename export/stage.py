@@ -20,16 +20,21 @@ from sightline.models import (
     load_weights,
 )
 from sightline.runtime.errors import InputError
+from sightline.runtime.manifest import EMBEDDING, SINGLE_LABEL
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import Reporter
 
 from .balance import balance_filters
 from .data import DataSet, Split, class_indices, load_data, natural_key, split_data
+from .distill import Teacher, load_teacher
 from .evaluator import Evaluator, choose_device
 from .features import FEATURE_PHOTOS, extract_features
 from .photos import PhotoCache
 from .recipe import Recipe, choose_image_size
+from .recipe_file import apply_recipe
 from .run import read_split, write_split
+
+TASKS = (SINGLE_LABEL, EMBEDDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,9 @@ class TrainOptions:
             same model; under a time budget the number of steps follows the clock.
         dim: Width of the embedding.
         root: Where torchvision data sets lie.
+        task: A name of `TASKS`: one label a photo, or an embedding for look-up that is learned beside it.
+        recipe: TOML text with the user's own values, see `recipe_file`.
+        teacher: A finished run of a larger net to learn from.
     """
 
     data: str
@@ -63,6 +71,9 @@ class TrainOptions:
     seed: int = 0
     dim: int = 256
     root: str | None = None
+    task: str = SINGLE_LABEL
+    recipe: str = ""
+    teacher: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ class Stage:
     evaluator: Evaluator
     cache: PhotoCache
     started: float
+    teacher: Teacher | None = None
 
     @property
     def targets(self) -> list[int]:
@@ -122,7 +134,7 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
     size = options.image_size or choose_image_size(
         architecture.image_size, cache.shorter_side(image.path for image in photos.data.images[:200])
     )
-    spec = InputSpec(size, size, Recipe().eval_crop)
+    spec = InputSpec(size, size, apply_recipe(options.recipe, Recipe()).eval_crop)
     model, note = _model(options, len(photos.data.labels), spec)
     device, precision = choose_device()
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -147,11 +159,12 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
         evaluator=Evaluator(split.val, class_indices(split.val, photos.data.labels), spec),
         cache=cache,
         started=started,
+        teacher=load_teacher(options.teacher, photos.data.labels, device, precision) if options.teacher else None,
     )
 
 
 def _recipe(options: TrainOptions, architecture: Architecture, photos: int) -> Recipe:
-    recipe = Recipe.for_data(photos, options.weights != "none")
+    recipe = apply_recipe(options.recipe, Recipe.for_data(photos, options.weights != "none"))
     return replace(recipe, sizes=(1.0,)) if architecture.fixed else recipe
 
 
@@ -166,6 +179,8 @@ class _Photos:
 def _check(options: TrainOptions) -> Architecture:
     if options.epochs is not None and options.epochs < 0:
         raise InputError(f"epochs must be 0 or more, not {options.epochs}")
+    if options.task not in TASKS:
+        raise InputError(f"unknown task '{options.task}': choose one of {', '.join(TASKS)}")
     if options.dim < 8:
         raise InputError(f"the embedding needs at least 8 dimensions, not {options.dim}")
     try:

@@ -19,9 +19,11 @@ import numpy as np
 import torch
 
 from sightline.runtime.errors import InputError
+from sightline.runtime.manifest import EMBEDDING
 from sightline.runtime.reporter import QuietReporter, Reporter, Task
 
 from .checkpoint import Best, Checkpoint, CheckpointWriter, Schedule, read_checkpoint, stalled
+from .contact_sheet import write_contact_sheet
 from .data import class_indices
 from .features import FEATURE_PHOTOS, extract_features, fit_projection, nearest_recall, some_of
 from .finetune import FineTuner, Pace, steps_an_epoch
@@ -128,6 +130,8 @@ def _warm_start(stage: Stage, best: Best, reporter: Reporter) -> Epoch:
             features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision)
         targets = np.asarray(class_indices(chosen, stage.labels))
         loss, top1 = fit_head(stage.model, features, targets, stage.recipe.label_smoothing)
+        if stage.options.task == EMBEDDING:
+            fit_projection(stage.model, features)
     score = stage.evaluator.score(stage.model, stage.precision)
     best.offer(0, score, stage.model.state_dict())
     start = "linear head on frozen features" if stage.options.weights != "none" else "random start"
@@ -169,18 +173,22 @@ def _fine_tune(
     checkpoint: Checkpoint | None,
     reporter: Reporter,
 ) -> str:
+    paths = [image.path for image in stage.split.train]
     tuner = FineTuner(
         stage.model,
-        [image.path for image in stage.split.train],
+        paths,
         stage.targets,
         stage.cache,
         stage.recipe,
         stage.spec.width,
         stage.precision,
         stage.options.seed,
+        stage.teacher,
+        stage.options.task == EMBEDDING,
     )
     if checkpoint:
         tuner.load(checkpoint.tuner)
+    write_contact_sheet(stage.folder / "augmented.png", paths, stage.cache, stage.recipe, stage.options.seed)
     pace, writer = Pace(schedule.steps, schedule.seconds, spent), CheckpointWriter(stage.folder)
     options = msgspec.json.encode(stage.options)
     with reporter.task("fine-tuning", 100) as task:
@@ -213,7 +221,9 @@ def _describe(epoch: Epoch, progress: float) -> str:
 def _finish(stage: Stage, outcome: _Outcome, reporter: Reporter) -> RunDetails:
     chosen = some_of(stage.split.train, FEATURE_PHOTOS, stage.options.seed)
     features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision)
-    fit_projection(stage.model, features)
+    # An embedding that was learned is kept; else it is the one that these features give.
+    if stage.options.task != EMBEDDING or outcome.best_epoch == 0:
+        fit_projection(stage.model, features)
     model = stage.model.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     logits = stage.evaluator.logits(model, torch.float32)
     targets = stage.evaluator.targets
@@ -251,6 +261,7 @@ def _details(stage: Stage, outcome: _Outcome, metrics: Metrics, recall: float) -
         train_images=len(stage.split.train),
         val_images=len(stage.split.val),
         seconds=stage.elapsed(),
+        task=options.task,
         versions={
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "torchvision", "sightline")},

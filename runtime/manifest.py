@@ -17,6 +17,9 @@ from .preprocess import InputSpec
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16_000_000
+# What a model is for: one label a photo, or look-up alone.
+SINGLE_LABEL, EMBEDDING = "single-label", "embedding"
+_TASKS = (SINGLE_LABEL, EMBEDDING)
 _BLANK_ID = "0" * 64
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*){0,3}")
 
@@ -124,7 +127,12 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything a device needs to know of a bundle before it opens another file of it."""
+    """Everything a device needs to know of a bundle before it opens another file of it.
+
+    Attributes:
+        task: "single-label": classifier and gallery answer together. "embedding": the gallery alone answers, and the
+            labels are only those that the model was trained and proven on.
+    """
 
     arch: str
     labels: tuple[str, ...]
@@ -135,7 +143,7 @@ class Manifest:
     files: dict[str, FileEntry]
     decision: DecisionPolicy = DecisionPolicy()
     gate: GateResult | None = None
-    task: str = "single-label"
+    task: str = SINGLE_LABEL
     training: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     tool_versions: dict[str, str] = field(default_factory=dict)
@@ -151,6 +159,8 @@ class Manifest:
         for variant in self.variants:
             if variant.file not in self.files:
                 raise ValueError(f"its file list lacks {variant.file!r} of variant {variant.name!r}")
+        if self.task not in _TASKS:
+            raise ValueError(f"its task {self.task!r} is none of {', '.join(_TASKS)}")
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ValueError("its labels are empty or name one twice")
 

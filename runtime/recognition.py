@@ -77,7 +77,7 @@ class Recognition:
 
     Attributes:
         decision: What is said to the user.
-        top: The classifier's first answers, most probable first.
+        top: The classifier's first answers, most probable first; empty where the bundle answers by gallery alone.
         matches: The gallery's nearest entries, most similar first; empty without a gallery.
         probabilities: float32, shape (classes,), in the order of the bundle's labels; what they lack to one is the
             probability that it is none of them.
@@ -162,6 +162,22 @@ def decide(
             return Decision(own.label, True, own.probability, "classifier")
         return _from_gallery(next(match for match in matches if match.label == best.label))
     return _from_gallery(taught[0]) if taught else Decision(None, False, top[0].probability, None)
+
+
+def decide_by_gallery(matches: Sequence[Match], policy: DecisionPolicy) -> Decision:
+    """Answer by the gallery alone: the nearest entry that is similar enough, or unknown.
+
+    Args:
+        matches: The gallery's nearest entries, most similar first.
+        policy: The threshold, where an entry brings none of its own.
+
+    Returns:
+        The decision; for an unknown item its confidence is the nearest entry's similarity, 0 without one.
+    """
+    near = next((match for match in matches if match.similarity >= needed_similarity(match, policy)), None)
+    if near is not None:
+        return _from_gallery(near)
+    return Decision(None, False, matches[0].similarity if matches else 0.0, None)
 
 
 def weigh(top: Sequence[Candidate], matches: Sequence[Match], policy: DecisionPolicy) -> list[Candidate]:

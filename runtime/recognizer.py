@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from .bundle import Bundle
 from .errors import GalleryError
+from .manifest import EMBEDDING
 from .preprocess import Image, prepare_batch
-from .recognition import Candidate, Latency, Match, Recognition, decide, softmax
+from .recognition import Candidate, Latency, Match, Recognition, decide, decide_by_gallery, softmax
 from .session import ProviderReport, open_session
 
 _TOP = 5
@@ -141,7 +142,10 @@ class Recognizer:
         order = np.argsort(-probabilities, kind="stable")[:_TOP]
         top = tuple(Candidate(self.labels[index], float(probabilities[index])) for index in order)
         matches = gallery.match(embedding, k) if gallery is not None else ()
-        decision = decide(top, matches, policy, self._known)
+        if self.bundle.manifest.task == EMBEDDING:
+            top, decision = (), decide_by_gallery(matches, policy)
+        else:
+            decision = decide(top, matches, policy, self._known)
         latency = Latency(preprocess_ms, inference_ms, (perf_counter() - start) * 1e3)
         return Recognition(decision, top, matches, probabilities, embedding, latency)
 

@@ -89,6 +89,7 @@ def _print_line(file: Path, answer: Recognition | InputError) -> None:
     if decision.known:
         said = f"{decision.label}  {decision.confidence:.0%} ({decision.decided_by})"
     else:
-        said = f"unknown  (nearest: {answer.top[0].label} {answer.top[0].probability:.0%})"
+        guess = f"  (nearest: {answer.top[0].label} {answer.top[0].probability:.0%})" if answer.top else ""
+        said = f"unknown{guess}"
     nearest = ", ".join(f"#{match.id} {match.label} {match.similarity:.2f}" for match in answer.matches[:3])
     click.echo(f"{file}: {said}" + (f"  gallery: {nearest}" if nearest else ""))

@@ -29,7 +29,7 @@ def parse_budget(text: str) -> float:
 @click.command()
 @click.argument("data")
 @click.option("--out", required=True, metavar="RUN", help="Folder to write.")
-@click.option("--arch", default="mobilenet_v2", show_default=True, help="Architecture; a wrong name lists them.")
+@click.option("--arch", default="mobilenet_v2", show_default=True, help="Network; 'sightline models' lists them.")
 @click.option("--weights", default="imagenet", show_default=True, metavar="FILE|imagenet|none", help="Start from.")
 @click.option("--epochs", type=int, help="Passes over the photos; 0 trains the linear head only.")
 @click.option("--budget", metavar="TIME", help="Time that everything may take: 90s, 10m, 1h30m.")
@@ -40,6 +40,9 @@ def parse_budget(text: str) -> float:
 @click.option("--seed", default=0, show_default=True, help="Same seed, same --epochs: same model.")
 @click.option("--dim", default=256, show_default=True, help="Width of the embedding.")
 @click.option("--root", metavar="DIR", help="Where torchvision data sets lie (DATA torchvision:NAME).")
+@click.option("--task", default="single-label", show_default=True, type=click.Choice(["single-label", "embedding"]))
+@click.option("--recipe", metavar="FILE", help="TOML file with training values of your own; see docs/training.md.")
+@click.option("--teacher", metavar="RUN", help="Finished run of a larger net to learn from.")
 @click.option("--resume", is_flag=True, help="Go on where RUN was interrupted, with its options.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -56,28 +59,51 @@ def command(
     seed: int,
     dim: int,
     root: str | None,
+    task: str,
+    recipe: str | None,
+    teacher: str | None,
     resume: bool,
     as_json: bool,
 ) -> int:
     """Train on DATA: a folder of class folders, a CSV file, or torchvision:NAME.
 
     First a linear head on frozen features, in seconds, then fine-tuning while --epochs or --budget last.
-    Ctrl-C keeps the best so far.
+    Ctrl-C keeps the best so far. With --task embedding a space for look-up is learned beside the classes, and the
+    device answers by its gallery alone.
 
     \b
     Example:
       sightline train photos/ --out run --budget 10m
       sightline train train.csv --label-column class_name --weights mobilenet_v2.pth --out run
       sightline train torchvision:CIFAR10 --root data --out run
+      sightline train photos/ --arch lenet5 --weights none --recipe adam.toml --out run
+      sightline train photos/ --task embedding --out run
+      sightline train photos/ --arch mobilenet_v1 --weights none --teacher big --out run
     """
     started = time.monotonic()
     budget_s = parse_budget(budget) if budget else None
 
     wait_asleep()
+    from sightline.export.recipe_file import read_recipe_file
     from sightline.export.train import TrainOptions, train
 
     options = TrainOptions(
-        data, out, arch, weights, epochs, budget_s, image_size, label_column, val, val_fraction, seed, dim, root
+        data,
+        out,
+        arch,
+        weights,
+        epochs,
+        budget_s,
+        image_size,
+        label_column,
+        val,
+        val_fraction,
+        seed,
+        dim,
+        root,
+        task,
+        read_recipe_file(recipe) if recipe else "",
+        teacher,
     )
     details = train(options, resume, ConsoleReporter(), started)
     if as_json:

@@ -22,7 +22,8 @@ from sightline.export.train import TrainOptions, train
 from sightline.models import ARCHITECTURES
 from sightline.runtime.errors import InputError
 
-FILES = {"run.json", "model.pt", "split.csv", "last.pt", "metrics.json", "per_class.csv", "curves.png", "confusion.png"}
+FILES = {"run.json", "model.pt", "split.csv", "last.pt", "metrics.json", "per_class.csv"}
+FILES |= {"curves.png", "confusion.png", "augmented.png"}
 COLOURS = {"blue": (200, 40, 40), "green": (40, 200, 40)}
 
 

@@ -13,8 +13,9 @@ from sightline.export.balance import balance_filters, he_std
 from sightline.export.checkpoint import Best
 from sightline.export.evaluator import Score
 from sightline.export.features import extract_features, fit_projection
-from sightline.export.finetune import FineTuner, Pace, cut_mix, freeze_front
+from sightline.export.finetune import FineTuner, Pace, freeze_front
 from sightline.export.metrics import confusions, measure
+from sightline.export.mixing import cut_mix
 from sightline.export.photos import PhotoCache, ahead
 from sightline.export.plots import worst_pairs
 from sightline.export.recipe import Recipe, choose_epochs, choose_image_size

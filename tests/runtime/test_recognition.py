@@ -3,7 +3,7 @@ import pytest
 
 from sightline.runtime import Candidate, Match
 from sightline.runtime.manifest import DecisionPolicy
-from sightline.runtime.recognition import decide, softmax, weigh
+from sightline.runtime.recognition import decide, decide_by_gallery, softmax, weigh
 
 POLICY = DecisionPolicy(min_probability=0.6, min_similarity=0.8)
 
@@ -81,3 +81,19 @@ def test_softmax_at_a_temperature() -> None:
     logits = np.array([[1000.0, 1001.0], [0.0, 0.0]], np.float32)
     expected = 1 / (1 + np.exp(-0.5))
     np.testing.assert_allclose(softmax(logits, 2.0), [[1 - expected, expected], [0.5, 0.5]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("matches", "label", "confidence"),
+    [
+        ([match("mug", 0.85), match("cup", 0.84)], "mug", 0.85),  # labels of the training are nothing special
+        ([match("mug", 0.79)], None, 0.79),
+        ([Match(1, "cup", 0.85, {}, threshold=0.9), match("mug", 0.82)], "mug", 0.82),
+        ([], None, 0.0),
+    ],
+)
+def test_a_bundle_for_look_up_answers_by_its_gallery_alone(
+    matches: list[Match], label: str | None, confidence: float
+) -> None:
+    decision = decide_by_gallery(matches, POLICY)
+    assert (decision.label, decision.confidence, decision.known) == (label, confidence, label is not None)
