@@ -69,7 +69,11 @@ async function load(path) {
   }
 }
 
-export const cropPath = (id) => `/api/crops/${id}`;
+/** Another run may mean other pictures by the same numbers: its name keeps them apart in what is remembered. */
+let run = "";
+export const nameRun = (boot) => (run = boot);
+export const cropPath = (id) => `/api/crops/${id}?of=${run}`;
+export const viewPath = (number) => `/api/views/${number}?of=${run}`;
 
 /** Open a dialog; a tap beside it or Escape closes it. */
 export function open(dialog) {

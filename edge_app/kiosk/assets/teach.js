@@ -1,5 +1,5 @@
 // Teaching: a name, the chosen views as they come, and the tick when they are on the disk.
-import { ask, cropPath, get, make, open, say, showPicture, write } from "./dom.js";
+import { ask, cropPath, get, make, open, say, showPicture, viewPath, write } from "./dom.js";
 
 const CLOSES_AFTER_MS = 4000;
 const UNHEARD_MS = 6000;
@@ -74,7 +74,7 @@ function fillSlot(slot, view, place) {
   slot.className = "filled";
   if (!slot.firstChild) slot.append(make("img"));
   slot.firstChild.alt = `View ${place + 1}`;
-  showPicture(slot.firstChild, `/api/views/${view}`);
+  showPicture(slot.firstChild, viewPath(view));
 }
 
 /** Follow the program: what it chose so far, and whether it heard at all. */
