@@ -8,12 +8,13 @@ set -euo pipefail
 root=$(realpath -m "${1:?name the folder to make}")
 repository=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
-[ -e "$root/site/sightline" ] && { echo "$root is there already"; exit 0; }
-mkdir -p "$root"
+opencv=$(sed -n 's/^opencv-python==/opencv-python-headless==/p' "$repository/constraints.txt")
 if [ ! -e "$root/usr/bin/python3.11" ]; then
+    rm -rf "$root.part"
     mmdebstrap --variant=extract --architectures=arm64 \
         --include=python3,libgomp1,libstdc++6,zlib1g,ca-certificates \
-        bookworm "$root" "deb ${MIRROR:-http://deb.debian.org/debian} bookworm main"
+        bookworm "$root.part" "deb ${MIRROR:-http://deb.debian.org/debian} bookworm main"
+    mv -T "$root.part" "$root"
 fi
 # ONNX Runtime reads the CPU's part number; under emulation it finds this file first and dies without it.
 mkdir -p "$root/proc"
@@ -23,9 +24,14 @@ for processor in 0 1; do
 done > "$root/proc/cpuinfo"
 platforms=(--only-binary=:all: --implementation cp --python-version 3.11 --abi cp311 --abi abi3 --abi none
     --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64)
-"$python" -m pip install --quiet --target "$root/site" "${platforms[@]}" \
-    --constraint "$repository/constraints.txt" numpy onnxruntime opencv-python-headless click rich msgspec
-# The package itself is Python alone; built here, installed without asking for hnswlib.
+if [ ! -e "$root/site/onnxruntime" ]; then
+    rm -rf "$root/site.part"
+    "$python" -m pip install --quiet --target "$root/site.part" "${platforms[@]}" \
+        --constraint "$repository/constraints.txt" numpy onnxruntime "$opencv" click rich msgspec
+    mv "$root/site.part" "$root/site"
+fi
+# The package itself is Python alone; built here as it is now, installed without asking for hnswlib.
+rm -rf "$root/site/sightline" "$root"/site/sightline-*
 wheels=$(mktemp -d)
 trap 'rm -rf "$wheels"' EXIT
 "$python" -m pip wheel --quiet --no-deps --wheel-dir "$wheels" "$repository"
