@@ -1,29 +1,20 @@
-"""Photos into a gallery: read, embed in batches, commit each batch."""
+"""Photos into a gallery: embed in batches, commit each batch."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from sightline.runtime import Gallery, InputError, InputSpec, NewEntry, Recognizer, prepare, read_image
+from sightline.runtime import NewEntry
 from sightline.runtime.dataset import LabelledImage
-from sightline.runtime.gallery.crops import shrink
-from sightline.runtime.preprocess import Image
+from sightline.runtime.gallery import Catalogue
 from sightline.runtime.reporter import Reporter
+
+from .embedding import Embed, Failure, Outcome
 
 # One batch is what an interruption can cost.
 _BATCH = 32
-_READERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A photo that could not be read, and why."""
-
-    image: str
-    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +32,9 @@ class Enrolled:
     failed: list[Failure] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Photo:
-    prepared: Image
-    crop: Image
-
-
 def enrol(
-    gallery: Gallery,
-    recognizer: Recognizer,
+    gallery: Catalogue,
+    embed: Embed,
     images: Sequence[LabelledImage],
     reporter: Reporter,
     skip_known: bool = False,
@@ -58,13 +43,14 @@ def enrol(
 
     Args:
         gallery: Where to.
-        recognizer: What embeds; its model is the gallery's.
+        embed: What embeds; its model is the gallery's.
         images: The photos with their labels and metadata.
         reporter: Shown progress, and each photo that cannot be read.
         skip_known: Pass over photos that the gallery holds already under the same label, by file.
 
     Raises:
         GalleryError: A batch could not be stored; those before it are.
+        InputError: A worker that embeds failed; what is stored stays.
     """
     done = Enrolled()
     known = {(entry.source, entry.label) for entry in gallery.entries()} if skip_known else set()
@@ -74,10 +60,14 @@ def enrol(
             done.known.append(str(image.path))
         else:
             wanted.append(image)
-    with reporter.task("Embedding", len(wanted)) as task, ThreadPoolExecutor(_READERS) as readers:
-        for batch in _batches(wanted):
-            photos = list(readers.map(lambda image: _read(image.path, recognizer.bundle.input_spec), batch))
-            _store(gallery, recognizer, batch, photos, done, reporter)
+    if not wanted:
+        return done
+    left = iter(wanted)
+    work = embed(_batches([image.path for image in wanted]))
+    with reporter.task("Embedding", len(wanted)) as task, closing(work):
+        for outcomes in work:
+            batch = list(islice(left, len(outcomes)))
+            _store(gallery, batch, outcomes, done, reporter)
             task.advance(len(batch), batch[-1].label)
     return done
 
@@ -88,38 +78,24 @@ def labelled(files: Sequence[Path], label: str, metadata: Mapping[str, str]) -> 
 
 
 def _store(
-    gallery: Gallery,
-    recognizer: Recognizer,
+    gallery: Catalogue,
     batch: Sequence[LabelledImage],
-    photos: Sequence[_Photo | InputError],
+    outcomes: Sequence[Outcome],
     done: Enrolled,
     reporter: Reporter,
 ) -> None:
-    whole = [(image, photo) for image, photo in zip(batch, photos, strict=True) if isinstance(photo, _Photo)]
-    for image, photo in zip(batch, photos, strict=True):
-        if isinstance(photo, InputError):
-            done.failed.append(Failure(str(image.path), str(photo)))
-            reporter.warn(str(photo))
-    if not whole:
-        return
-    _, embeddings = recognizer.run(np.stack([photo.prepared for _, photo in whole]))
-    entries = [
-        NewEntry(image.label, embedding, photo.crop, image.metadata, str(image.path))
-        for (image, photo), embedding in zip(whole, embeddings, strict=True)
-    ]
+    entries = []
+    for image, outcome in zip(batch, outcomes, strict=True):
+        if isinstance(outcome, Failure):
+            done.failed.append(Failure(str(image.path), outcome.error))
+            reporter.warn(outcome.error)
+        else:
+            source = str(image.path)
+            entries.append(NewEntry(image.label, outcome.embedding, outcome.crop, image.metadata, source))
     ids = gallery.add_many(entries)
-    done.ids.update({str(image.path): id for (image, _), id in zip(whole, ids, strict=True)})
+    done.ids.update({str(entry.source): id for entry, id in zip(entries, ids, strict=True)})
 
 
-def _read(path: Path, spec: InputSpec) -> _Photo | InputError:
-    # Only what is needed is kept: a batch of twelve-megapixel photos would be more than a gigabyte.
-    try:
-        frame_bgr = read_image(path)
-        return _Photo(prepare(frame_bgr, spec), shrink(frame_bgr).copy())
-    except InputError as error:
-        return error
-
-
-def _batches(images: Sequence[LabelledImage]) -> Iterator[Sequence[LabelledImage]]:
-    for start in range(0, len(images), _BATCH):
-        yield images[start : start + _BATCH]
+def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(files), _BATCH):
+        yield files[start : start + _BATCH]

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from sightline.runtime import Bundle, Gallery, InputError, Recognition, Recognizer, read_image
+from sightline.runtime import Bundle, InputError, Recognition, Recognizer, read_image
 from sightline.runtime.dataset import LabelledImage, match_labels, read_dataset
 from sightline.runtime.evaluation import Evaluation, Retrieval, decision_scores, evaluate_answers
+from sightline.runtime.gallery import Catalogue, open_catalogue
 from sightline.runtime.manifest import Manifest
 
 from ..console import ConsoleReporter, print_json, print_table
@@ -21,7 +22,7 @@ from ..pictures import check_picture, write_picture
 @click.argument("bundle")
 @click.argument("data")
 @click.option("--label-column", default="label", show_default=True, help="CSV column with the label or its index.")
-@click.option("--gallery", metavar="GALLERY", help="Measure look-up in this gallery, and decide with it.")
+@click.option("--gallery", metavar="GALLERY", help="Measure look-up in this gallery or collection, and decide with it.")
 @click.option("--plot", metavar="FILE", help="Draw scores of known and unknown items and their curve: .png or .jpg.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @device_options
@@ -51,7 +52,7 @@ def command(
     loaded = Bundle.load(bundle)
     images = match_labels(read_dataset(data, label_column), loaded.labels)
     recognizer = Recognizer(loaded, provider, variant, threads)
-    lookup = Gallery.open(gallery, model=recognizer.model_id, create=False) if gallery else None
+    lookup = open_catalogue(gallery, recognizer.model_id, create=False) if gallery else None
     with lookup or nullcontext():
         kept, answers = _answer(recognizer, images, lookup)
         if not answers:
@@ -66,7 +67,7 @@ def command(
 
 
 def _answer(
-    recognizer: Recognizer, images: Sequence[LabelledImage], gallery: Gallery | None
+    recognizer: Recognizer, images: Sequence[LabelledImage], gallery: Catalogue | None
 ) -> tuple[list[LabelledImage], list[Recognition]]:
     reporter = ConsoleReporter()
     kept: list[LabelledImage] = []

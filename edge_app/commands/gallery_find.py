@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sightline.runtime.gallery import Snapshot
     from sightline.runtime.recognition import Match
 
 
@@ -50,8 +49,8 @@ def search(
       sightline gallery search shop.gallery photo.jpg --bundle kiosk.bundle -k 10
       sightline gallery search shop.gallery --entry 17 --where colour=red --metric euclidean
     """
-    from sightline.runtime import Bundle, Gallery, Recognizer, read_image
-    from sightline.runtime.gallery import Metric
+    from sightline.runtime import Bundle, Recognizer, read_image
+    from sightline.runtime.gallery import Metric, open_catalogue
 
     from ..console import print_json, print_table
 
@@ -59,16 +58,18 @@ def search(
         raise click.UsageError("name either IMAGE or --entry")
     if image is not None and bundle is None:
         raise click.UsageError("missing option '--bundle': an image is embedded by the bundle")
-    where, query, model_id = metadata_of(pairs), None, None
+    where, model_id = metadata_of(pairs), None
+    query: NDArray[np.float32] | int | None = entry
     if image is not None and bundle is not None:
         frame_bgr = read_image(image)
         recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
         query, model_id = recognizer.embed([frame_bgr])[0], recognizer.model_id
-    with Gallery.open(gallery, model=model_id, create=False) as opened:
-        if query is not None and label is None and not where:
-            matches = opened.match(query, k)
+    assert query is not None
+    with open_catalogue(gallery, model_id, create=False) as opened:
+        if isinstance(query, int) or label is not None or where:
+            matches = opened.match_among(query, k, label, where)
         else:
-            matches = _among(opened.snapshot(), query, entry, k, label, where)
+            matches = opened.match(query, k)
     told = Metric(metric)
     if as_json:
         found = [{**_plain(match), "metric": metric, "value": told.of(match.similarity)} for match in matches]
@@ -78,23 +79,6 @@ def search(
     rows = [(match.id, match.label, told.of(match.similarity), _words(match.metadata)) for match in matches]
     print_table(("id", "label", heading, "metadata"), rows)
     return 0
-
-
-def _among(
-    entries: "Snapshot",
-    query: "NDArray[np.float32] | None",
-    entry: int | None,
-    k: int,
-    label: str | None,
-    where: dict[str, str],
-) -> "tuple[Match, ...]":
-    """The nearest of a selection; an entry does not find itself."""
-    if query is None:
-        assert entry is not None
-        query = entries.vectors[entries.row(entry)]
-    chosen = entries.select(label, where)
-    matches = chosen.nearest(query, k + 1 if entry is not None else k)
-    return tuple(match for match in matches if match.id != entry)[:k]
 
 
 def _plain(match: "Match") -> dict[str, Any]:
@@ -114,12 +98,13 @@ def list_entries(gallery: str, label: str | None, pairs: tuple[str, ...], as_jso
       sightline gallery list shop.gallery --label mug --where sku=A-17
       sightline gallery list shop.gallery --json
     """
-    from sightline.runtime import Gallery, GalleryError
+    from sightline.runtime import GalleryError
+    from sightline.runtime.gallery import open_catalogue
 
     from ..console import print_json
 
     wanted = metadata_of(pairs).items()
-    with Gallery.open(gallery, create=False) as opened:
+    with open_catalogue(gallery, None, create=False) as opened:
         if label is not None and label not in opened.labels():
             raise GalleryError(f"gallery '{gallery}' has no entry of label '{label}'")
         for entry in opened.entries(label):
@@ -146,11 +131,13 @@ def stats(gallery: str, as_json: bool) -> int:
     from dataclasses import asdict
 
     from sightline.runtime import Gallery
+    from sightline.runtime.gallery import open_catalogue
 
     from ..console import print_json, print_table
 
-    with Gallery.open(gallery, create=False) as opened:
-        opened.settle(_SETTLE_S)
+    with open_catalogue(gallery, None, create=False) as opened:
+        if isinstance(opened, Gallery):
+            opened.settle(_SETTLE_S)
         figures, labels = opened.stats(), opened.labels()
     if as_json:
         print_json({**asdict(figures), "per_label": labels})

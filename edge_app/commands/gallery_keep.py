@@ -16,17 +16,18 @@ def remove(gallery: str, ids: tuple[int, ...], label: str | None, as_json: bool)
       sightline gallery remove shop.gallery 17 18
       sightline gallery remove shop.gallery --label mug
     """
-    from sightline.runtime import Gallery, GalleryError
+    from sightline.runtime import GalleryError
+    from sightline.runtime.gallery import open_catalogue
 
     from ..console import print_json
 
     if bool(ids) == (label is not None):
         raise click.UsageError("name either IDS or --label")
-    with Gallery.open(gallery, create=False) as opened:
+    with open_catalogue(gallery, None, create=False) as opened:
         wanted = list(dict.fromkeys(ids)) if label is None else opened.ids_of(label)
         if not wanted:
             raise GalleryError(f"gallery '{gallery}' has no entry of label '{label}'")
-        missing = [id for id in wanted if id not in opened]
+        missing = [id for id in wanted if id not in opened] if label is None else []
         removed = opened.remove([id for id in wanted if id not in missing])
         left = len(opened)
     if as_json:
@@ -48,13 +49,11 @@ def check(gallery: str, as_json: bool) -> int:
     Example:
       sightline gallery check shop.gallery
     """
-    from pathlib import Path
-
-    from sightline.runtime.gallery import check_folder
+    from sightline.runtime.gallery import check_folder, gallery_folder
 
     from ..console import print_json
 
-    report = check_folder(Path(gallery))
+    report = check_folder(gallery_folder(gallery))
     if as_json:
         problems = list(report.problems)
         print_json(

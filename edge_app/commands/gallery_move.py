@@ -30,15 +30,14 @@ def reembed(
     Example:
       sightline gallery reembed shop.gallery --bundle better.bundle
     """
-    from pathlib import Path
-
     from sightline.runtime import Bundle, Recognizer
+    from sightline.runtime.gallery import gallery_folder
     from sightline.runtime.gallery import reembed as run
 
     from ..console import ConsoleReporter, print_json
 
     recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
-    done = run(Path(gallery), recognizer.model_id, recognizer.embed, ConsoleReporter(), drop_missing)
+    done = run(gallery_folder(gallery), recognizer.model_id, recognizer.embed, ConsoleReporter(), drop_missing)
     if as_json:
         figures = {"entries": done.entries, "dropped": list(done.dropped), "uncalibrated": done.uncalibrated}
         print_json({"gallery": gallery, "model_id": recognizer.model_id, **figures})
@@ -65,13 +64,12 @@ def merge(galleries: tuple[str, ...], into: str, as_json: bool) -> int:
     Example:
       sightline gallery merge kiosk1.gallery kiosk2.gallery --into shop.gallery
     """
-    from pathlib import Path
-
+    from sightline.runtime.gallery import gallery_folder
     from sightline.runtime.gallery import merge as run
 
     from ..console import print_json
 
-    done = run([Path(one) for one in galleries], Path(into))
+    done = run([gallery_folder(one) for one in galleries], gallery_folder(into))
     if as_json:
         print_json({"gallery": into, "entries": done.entries, "same": done.same, "removed": done.removed})
     else:
@@ -92,13 +90,12 @@ def salvage(gallery: str, into: str, as_json: bool) -> int:
     Example:
       sightline gallery salvage shop.gallery --into saved.gallery
     """
-    from pathlib import Path
-
+    from sightline.runtime.gallery import gallery_folder
     from sightline.runtime.gallery import salvage as run
 
     from ..console import print_json
 
-    done = run(Path(gallery), Path(into))
+    done = run(gallery_folder(gallery), gallery_folder(into))
     if as_json:
         losses = {"lost": list(done.lost), "without_picture": list(done.without_picture)}
         print_json({"gallery": into, "saved": done.saved, **losses})
@@ -123,11 +120,11 @@ def export_files(gallery: str, out: str, as_json: bool) -> int:
     """
     from pathlib import Path
 
-    from sightline.runtime.gallery import export_gallery
+    from sightline.runtime.gallery import export_gallery, gallery_folder
 
     from ..console import print_json
 
-    count = export_gallery(Path(gallery), Path(out))
+    count = export_gallery(gallery_folder(gallery), Path(out))
     print_json({"folder": out, "entries": count}) if as_json else click.echo(f"{out}: {count} entries")
     return 0
 
@@ -148,11 +145,11 @@ def import_files(gallery: str, folder: str, as_json: bool) -> int:
     """
     from pathlib import Path
 
-    from sightline.runtime.gallery import import_gallery
+    from sightline.runtime.gallery import gallery_folder, import_gallery
 
     from ..console import print_json
 
-    done = import_gallery(Path(folder), Path(gallery))
+    done = import_gallery(Path(folder), gallery_folder(gallery))
     if as_json:
         print_json({"gallery": gallery, "added": done.added, "known": done.known})
     else:

@@ -17,7 +17,7 @@ from ..options import device_options
 @click.command()
 @click.argument("bundle")
 @click.argument("images", nargs=-1, required=True)
-@click.option("--gallery", metavar="GALLERY", help="Also look each image up in this gallery.")
+@click.option("--gallery", metavar="GALLERY", help="Also look each image up in this gallery or qdrant:// collection.")
 @click.option("-k", "k", default=5, show_default=True, type=click.IntRange(1, 1000), help="Matches an image.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @device_options
@@ -55,9 +55,9 @@ def command(
 def _open_gallery(path: str | None, model_id: str) -> Any:
     if path is None:
         return nullcontext(None)
-    from sightline.runtime import Gallery
+    from sightline.runtime.gallery import open_catalogue
 
-    return Gallery.open(path, model=model_id, create=False)
+    return open_catalogue(path, model_id, create=False)
 
 
 def _answers(

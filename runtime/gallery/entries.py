@@ -37,6 +37,18 @@ def prepare(entry: NewEntry, model_id: str, dim: int | None) -> PreparedEntry:
     )
 
 
+def check_texts(entry: NewEntry) -> None:
+    """Check what an entry says of itself.
+
+    Raises:
+        GalleryError: Its label, metadata or source cannot be stored.
+    """
+    _checked_text(entry.label, "label")
+    _metadata_json(entry)
+    if entry.source is not None:
+        _checked_text(entry.source, "source")
+
+
 def unit_rows(embeddings: NDArray[np.float32], dim: int | None) -> NDArray[np.float32]:
     """Check embeddings and bring them to unit length.
 

@@ -25,6 +25,25 @@ LOCK = "gallery.lock"
 _STALE_TEMPORARY_S = 3600
 
 
+def is_uri(place: str | Path) -> bool:
+    """Whether a gallery's name is the address of an engine and no folder."""
+    return isinstance(place, str) and "://" in place
+
+
+def gallery_folder(place: str | Path) -> Path:
+    """The folder of a gallery, for what only a gallery on this device can do.
+
+    Raises:
+        GalleryError: It is the address of an engine.
+    """
+    if is_uri(place):
+        raise GalleryError(
+            f"'{place}' is a collection of an engine: only a gallery's folder can do this; 'gallery build', 'add', "
+            "'remove', 'search', 'list' and 'stats', 'predict' and 'eval' take collections too"
+        )
+    return Path(place)
+
+
 @contextmanager
 def writing(folder: Path, timeout_s: float = 10.0) -> Iterator[None]:
     """Hold the gallery's writer lock, across processes.

@@ -21,7 +21,7 @@ from .calibration_rows import forget_calibration
 from .caretaker import Caretaker
 from .check import check_folder
 from .entries import entry_of, prepare, unit_rows
-from .folder import remove_stale_temporaries
+from .folder import gallery_folder, remove_stale_temporaries
 from .follow import Follower, other_model
 from .index import SearchIndex
 from .schema import Head, explained
@@ -65,13 +65,14 @@ class Gallery:
             dim: Width of the embeddings, where known; else the first entry sets it.
 
         Raises:
-            GalleryError: It is missing, damaged, of a newer schema, of another model, locked, or cannot be
-                read or made.
+            GalleryError: It is missing, damaged, of a newer schema, of another model, locked, the address of an
+                engine (see `open_catalogue`), or cannot be read or made.
         """
-        store = Store.open(Path(path), model, create, dim)
+        folder = gallery_folder(path)
+        store = Store.open(folder, model, create, dim)
         try:
             head = store.head()
-            _check_fits(Path(path), head, model, dim)
+            _check_fits(folder, head, model, dim)
             gallery = cls(store, head)
             gallery._follower.load()
             if store.writable:
@@ -185,6 +186,26 @@ class Gallery:
         matches = self._index.match(checked, k)
         self._after_search()
         return matches
+
+    def match_among(
+        self, query: NDArray[np.float32] | int, k: int, label: str | None, where: Mapping[str, str]
+    ) -> tuple[Match, ...]:
+        """The nearest of a selection of entries, compared one by one, most similar first.
+
+        Args:
+            query: float32, shape (dim,), or the id of an entry, which does not find itself.
+            k: How many to find at most.
+            label: Only entries of this label; None takes all.
+            where: Only entries with this metadata.
+
+        Raises:
+            GalleryError: There is no such entry, or the query is of another width, not finite, or zero.
+        """
+        entries = self.snapshot()
+        own = query if isinstance(query, int) else None
+        vector = entries.vectors[entries.row(query)] if isinstance(query, int) else unit_rows(query, self.dim)[0]
+        matches = entries.select(label, where).nearest(vector, k if own is None else k + 1)
+        return tuple(match for match in matches if match.id != own)[:k]
 
     @property
     def dim(self) -> int | None:

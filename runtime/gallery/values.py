@@ -121,6 +121,31 @@ class GalleryStats:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogueStats:
+    """An engine's collection: its size and state.
+
+    Attributes:
+        path: Its address.
+        model_id: The embedding space of its entries.
+        dim: Width of its vectors.
+        schema_version: Of what is kept with an entry.
+        entries: Entries stored.
+        labels: Distinct labels.
+        search: The engine that answers.
+        reason: What it says of its index.
+    """
+
+    path: str
+    model_id: str
+    dim: int
+    schema_version: int
+    entries: int
+    labels: int
+    search: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckReport:
     """What a check of every byte found.
 
