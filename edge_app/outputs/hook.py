@@ -19,6 +19,24 @@ MAX_RUNNING = 2
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
 
 
+def split_command(command: str) -> list[str]:
+    """Read a command as a shell would read its words; the program is found on PATH.
+
+    Raises:
+        InputError: It cannot be read, or there is no such program.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise InputError(f"--on-event cannot be read: {error}") from error
+    if not words:
+        raise InputError("--on-event is empty: expected a program and its arguments")
+    found = shutil.which(words[0])
+    if found is None:
+        raise InputError(f"--on-event: there is no program '{words[0]}' that may be run")
+    return [found, *words[1:]]
+
+
 class Hook:
     """Runs a command for each event; a `Delivery`.
 
@@ -37,7 +55,7 @@ class Hook:
     """
 
     def __init__(self, command: str, timeout_s: float, say: Callable[[str], None]) -> None:
-        self._words = _split(command)
+        self._words = split_command(command)
         self.name = f"command '{os.path.basename(self._words[0])}'"  # noqa: PTH119
         self._timeout_s, self._say = timeout_s, say
         self._room = threading.Semaphore(MAX_RUNNING)
@@ -101,19 +119,6 @@ class Hook:
         if trouble and trouble != self._said:
             self._say(f"{self.name} {trouble}")
         self._said = trouble
-
-
-def _split(command: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise InputError(f"--on-event cannot be read: {error}") from error
-    if not words:
-        raise InputError("--on-event is empty: expected a program and its arguments")
-    found = shutil.which(words[0])
-    if found is None:
-        raise InputError(f"--on-event: there is no program '{words[0]}' that may be run")
-    return [found, *words[1:]]
 
 
 def _environment(event: Event, ours: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,8 @@ from sightline.runtime.durable import write_file
 from sightline.runtime.errors import InputError
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
-_TIMEOUT_S = 120.0
+# Longer than a start may take, as `TimeoutStartSec` of the unit says.
+_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +91,16 @@ def systemctl(*words: str) -> str:
     """Run systemctl and give what it says.
 
     Raises:
-        InputError: It fails.
+        InputError: It fails, or does not end.
     """
     program = shutil.which("systemctl")
     if program is None:
         raise InputError("systemctl is not there: this system is not run by systemd")
     environment = {**os.environ, "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
-    done = subprocess.run([program, *words], capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment)
+    try:
+        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment)
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"systemctl {' '.join(words)} has not ended after {_TIMEOUT_S:.0f} s") from error
     # `status` answers 3 for a service that does not run: that is an answer.
     if done.returncode not in (0, 3):
         raise InputError(f"systemctl {' '.join(words)} failed: {(done.stderr or done.stdout).strip()}")

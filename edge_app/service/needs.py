@@ -1,6 +1,7 @@
 """What a run with these options needs of the machine, read from its options."""
 
 import ipaddress
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def needs_of(command: click.Command, given: Mapping[str, Any]) -> Needs:
 
     Args:
         command: `sightline run`.
-        given: Its options by parameter name, paths absolute.
+        given: Its options by parameter name, paths and the programs of commands absolute.
     """
     paths = paths_of(command, given)
     source = str(given["source"])
@@ -29,15 +30,21 @@ def needs_of(command: click.Command, given: Mapping[str, Any]) -> Needs:
     reads = [paths["bundle"]]
     if not scheme and not source.isdecimal() and not source.startswith("/dev/"):
         reads.append(Path(source))
+    commands = [str(one) for one in given.get("on_event") or ()]
+    reads += [Path(shlex.split(one)[0]) for one in commands]
     return Needs(
         writes=tuple(paths[name] for name in _WRITTEN if name in paths),
         reads=tuple(reads),
         camera=scheme in ("camera", "v4l2") or source.isdecimal() or source.startswith("/dev/"),
         network=_far(source, scheme) or any(map(_beyond, _hosts(given))),
         loopback=bool(_hosts(given)) or scheme in _FAR_AWAY,
-        any_device=scheme in ("picamera", "screen") or provider not in ("auto", "cpu") or Path("/dev/nvidia0").exists(),
-        runs_commands=bool(given.get("on_event")),
+        any_device=_any_device(scheme, provider) or bool(commands),
+        runs_commands=bool(commands),
     )
+
+
+def _any_device(scheme: str, provider: str) -> bool:
+    return scheme in ("picamera", "screen") or provider not in ("auto", "cpu") or Path("/dev/nvidia0").exists()
 
 
 def _far(source: str, scheme: str) -> bool:
@@ -49,7 +56,13 @@ def _hosts(given: Mapping[str, Any]) -> list[str]:
     addresses = [given.get("mqtt"), *(given.get("webhooks") or ())]
     hosts = [urlsplit(str(one)).hostname or "" for one in addresses if one]
     listening = [str(given[name]) for name in ("metrics", "kiosk") if given.get(name)]
-    return hosts + [one.rpartition(":")[0].strip("[]") or "127.0.0.1" for one in listening]
+    return hosts + [_listening_host(one) for one in listening]
+
+
+def _listening_host(text: str) -> str:
+    """The host of PORT, HOST:PORT or HOST."""
+    host, _, port = text.rpartition(":")
+    return (host if port.isdecimal() else text).strip("[]") or "127.0.0.1"
 
 
 def _beyond(host: str) -> bool:

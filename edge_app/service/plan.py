@@ -1,5 +1,7 @@
 """From the options of a run to the service that runs it, refusing what cannot work as one."""
 
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from click.core import ParameterSource
 
 from sightline.runtime.errors import InputError
 
+from ..outputs.hook import split_command
 from .config import absolute_paths
 from .installer import Places
 from .needs import needs_of
@@ -44,10 +47,18 @@ def plan_service(run: click.Command, words: Sequence[str], places: Places, user:
     if not given.get("kiosk"):
         given["headless"] = True
     given.setdefault("connect_s", _PATIENCE_S)
+    if given.get("on_event"):
+        given["on_event"] = tuple(map(_absolute_program, given["on_event"]))
     config = Path("/etc/sightline") / places.config.name
     service = Service(places.name, config, user, needs_of(run, given), watchdog_s)
     _check_paths(service)
     return Plan(service, given)
+
+
+def _absolute_program(command: str) -> str:
+    """A command with the whole path of its program: a service has another folder and another PATH."""
+    program, *words = split_command(command)
+    return shlex.join([os.path.abspath(program), *words])  # noqa: PTH100  (keeps links)
 
 
 def _given(run: click.Command, words: Sequence[str]) -> dict[str, Any]:

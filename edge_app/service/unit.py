@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# A camera that is away is waited for by restarts as well; a program that cannot start at all is given up. With the
-# watchdog's 60 s and 5 s between starts the former are nine in ten minutes, the latter all of them within two.
+# A camera that is away is waited for by restarts as well, for ever; a program that cannot start at all is given up.
+# With the watchdog's 60 s and 5 s between starts the former are nine in ten minutes, the latter all of them within two.
 WATCHDOG_S = 60
 RESTART_S = 5
 STARTS = 12
@@ -30,7 +30,7 @@ class Needs:
         camera: Whether it opens a camera of this machine.
         network: Whether it speaks with other machines or serves them.
         loopback: Whether it serves or reaches only this machine.
-        any_device: Whether devices cannot be listed beforehand (GPUs, the Raspberry Pi's camera).
+        any_device: Whether devices cannot be listed beforehand (GPUs, the Raspberry Pi's camera, what commands use).
         runs_commands: Whether it starts commands of the user's.
     """
 
@@ -82,9 +82,14 @@ def _head(service: Service) -> Iterator[str]:
     if service.needs.network:
         yield "Wants=network-online.target"
         yield "After=network-online.target"
-    yield f"StartLimitIntervalSec={STARTS_S}"
+    yield f"StartLimitIntervalSec={_limit_s(service.watchdog_s)}"
     yield f"StartLimitBurst={STARTS}"
     yield ""
+
+
+def _limit_s(watchdog_s: int) -> int:
+    """The time in which `STARTS` are too many: short enough that the watchdog's own stay below that."""
+    return min(STARTS_S, (STARTS - 2) * (watchdog_s + RESTART_S))
 
 
 def _start(service: Service) -> Iterator[str]:

@@ -128,6 +128,11 @@ def test_install_show_and_remove(opt: Path, capsys: pytest.CaptureFixture[str]) 
         (["--source", "rtsp://10.0.0.7/x"], ["PrivateDevices=yes"], ["PrivateNetwork", "IPAddressDeny"]),
         (["--source", "0", "--metrics", "9100"], ["IPAddressAllow=localhost"], ["PrivateNetwork"]),
         (["--source", "0", "--metrics", "0.0.0.0:9100"], [], ["PrivateNetwork", "IPAddressDeny"]),
+        (["--source", "0", "--kiosk"], ["IPAddressAllow=localhost"], ["PrivateNetwork"]),
+        (["--source", "0", "--kiosk", "0.0.0.0"], [], ["PrivateNetwork", "IPAddressDeny"]),
+        (["--source", "0", "--kiosk", "[::1]"], ["IPAddressAllow=localhost"], ["PrivateNetwork"]),
+        # A relay's script opens /dev/gpiochip0, /dev/ttyUSB0 or whatever it needs.
+        (["--source", "rtsp://10.0.0.7/x", "--on-event", "true"], [], ["DevicePolicy", "PrivateDevices"]),
         (["--source", "picamera://0", "--on-event", "true"], [], ["DevicePolicy", "ProtectClock", "PrivateNetwork"]),
     ],
 )
@@ -139,6 +144,31 @@ def test_a_service_gets_what_it_needs_and_no_more(
     unit = render_unit(plan.service)
     assert set(lines) <= set(unit.splitlines())
     assert not [word for word in absent if word in unit]
+
+
+@pytest.mark.parametrize("watchdog_s", [10, 30, 60, 600])
+def test_a_camera_that_is_away_is_waited_for_as_long_as_it_takes(
+    opt: Path, watchdog_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.edge_app.service.plan.unreachable", lambda paths: None)
+    words = [str(opt / "kiosk.bundle"), "--source", "0"]
+    unit = render_unit(plan_service(run_command, words, Places("till"), None, watchdog_s).service)
+    said = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line and not line.startswith("#"))
+    interval_s, starts = int(said["StartLimitIntervalSec"]), int(said["StartLimitBurst"])
+    apart_s = int(said["WatchdogSec"]) + int(said["RestartSec"])
+    assert interval_s / apart_s + 1 < starts, "the watchdog's own restarts would end the service for good"
+    assert starts * (int(said["RestartSec"]) + 5) <= interval_s, "one that cannot start at all is given up"
+
+
+def test_commands_are_found_from_wherever_the_service_starts(opt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (opt / "relay.sh").write_text("#!/bin/sh\n")
+    (opt / "relay.sh").chmod(0o755)
+    monkeypatch.chdir(opt)
+    words = [str(opt / "kiosk.bundle"), "--source", "0", "--on-event", "./relay.sh 'on now'"]
+    plan = plan_service(run_command, words, Places("till"), "root", 60)
+    assert plan.given["on_event"] == (f"{opt / 'relay.sh'} 'on now'",) and opt / "relay.sh" in plan.service.needs.reads
+    with pytest.raises(InputError, match="no program"):
+        plan_service(run_command, [*words, "--on-event", "./none.sh"], Places("till"), "root", 60)
 
 
 @pytest.mark.parametrize(
