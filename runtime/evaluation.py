@@ -5,20 +5,15 @@ is "unknown", and they take no part in top-k.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import LabelledImage
 from .manifest import EMBEDDING, Manifest
-from .ranking import cluster_agreement, mean_class_precision, retrieval_precision
-from .rates import Rate, Reliability, rate, reliability
 from .recognition import Recognition, needed_similarity, weigh
 
 _RETRIEVAL_K = (1, 5)
-# Pairs of classes that are named, and photos of each.
-_PAIRS, _EXAMPLES = 10, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,60 +24,6 @@ class ClassFigures:
     precision: float
     recall: float
     f1: float
-
-
-@dataclass(frozen=True, slots=True)
-class Averages:
-    """Of the classes that occur: precision, recall and F1, their means (macro), and over all images at once (micro).
-
-    Attributes:
-        macro: Precision, recall and F1 of the classes, each class counting the same.
-        micro: The same, each image counting the same: with one label an image all three are the top-1.
-        average_precision: Mean area under each class's precision over recall, by the probabilities.
-    """
-
-    macro: tuple[float, float, float]
-    micro: tuple[float, float, float]
-    average_precision: float
-
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """A class taken for another: how often, and a few of the files."""
-
-    truth: str
-    answer: str
-    count: int
-    files: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GroupFigures:
-    """The images that share a value of a column.
-
-    Attributes:
-        top1: With its 95 % interval; None where the classifier knows none of them.
-        recall_at_1: Look-up by embedding, as in `Retrieval`; None where it was not asked.
-        weak: Whether even the upper end of the interval of top-1 lies below the top-1 of all images.
-    """
-
-    images: int
-    top1: Rate | None
-    recall_at_1: Rate | None
-    weak: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Embeddings:
-    """What the embeddings of the images are worth by themselves.
-
-    Attributes:
-        mean_average_precision: Each image ranks all others; None where no class has two.
-        nmi: Normalized mutual information of the labels and as many k-means clusters; None with one label.
-    """
-
-    mean_average_precision: float | None
-    nmi: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +86,6 @@ class Evaluation:
     retrieval: Retrieval | None
     unknown: UnknownFigures
     latency_ms: LatencyFigures
-    averages: Averages | None = None
-    calibration: Reliability | None = None
-    confusions: tuple[Confusion, ...] = ()
-    embeddings: Embeddings | None = None
-    groups: dict[str, dict[str, GroupFigures]] = field(default_factory=dict)
 
 
 def top_k(probabilities: NDArray[np.float32], truth: NDArray[np.int64], k: int) -> float:
