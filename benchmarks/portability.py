@@ -6,8 +6,8 @@ Runs the installed device package: golden images, then photos of DATA (a folder 
 natively and once under each user-mode emulator. Compares the prepared bytes, top-1 and the first answers of every
 variant, beside what export's saturation audit predicted from calibration photos for an x86 without VNNI. Float
 sums are ten times as slow to emulate as integers, so fp32 takes part only with --variant fp32. Emulation proves
-what is computed, never how fast. The exit code is 1 where a variant that is meant for every machine answers otherwise; an
-emulator that is missing is named and left out.
+what is computed, never how fast. The exit code is 1 where a variant that is meant for every machine answers
+otherwise; an emulator that is missing is named and left out.
 """
 
 import argparse
