@@ -18,10 +18,13 @@ from sightline.runtime.errors import SightlineError
 COMMANDS = {
     "demo": "The whole path on data that it draws itself, no network, in about two minutes.",
     "models": "List the networks that can be trained, and what was measured of them.",
+    "data": "Look labelled photos over before anything is trained.",
+    "pretrain": "Learn from photos without labels, for a start of training.",
     "train": "Train a model on labelled photos.",
     "export": "Quantize, prove and pack a model as a bundle for devices.",
     "eval": "Measure a bundle on labelled photos.",
     "predict": "Recognise images.",
+    "explain": "Show what the answer to a photo rests on.",
     "gallery": "Build, search and keep a gallery of known items.",
     "run": "Recognise what a camera or video shows, live.",
     "replay": "Answer the frames that a run kept once more, and name the first difference.",
@@ -100,7 +103,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}", 1)
 
 
-_EXTRA_MODULES = frozenset({"torch", "torchvision", "onnx", "onnxscript", "sklearn", "matplotlib", "jinja2"})
+_EXTRA_MODULES = frozenset(
+    {"torch", "torchvision", "onnx", "onnxscript", "sklearn", "matplotlib", "jinja2", "pytorch_metric_learning"}
+)
 
 
 def _fail(sentence: str, code: int) -> int:

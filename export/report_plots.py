@@ -6,6 +6,7 @@ Every function gives one `<svg>` whose strokes and fills are classes of the page
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,25 @@ def curve_plot(
         drawn += _polyline(places, f"line {kind}")
         drawn += "".join(f'<circle class="fill-{kind}" cx="{x}" cy="{y}" r="2.5"/>' for x, y in places)
     return _svg(f"{y_label} by epoch", axes, drawn, _percent if percent else _plain, whole_x=True)
+
+
+def histogram_plot(values: NDArray[np.number[Any]], x_label: str, title: str) -> str:
+    """Draw how many photos have which value; there are at least two values."""
+    edges = np.linspace(float(values.min()), float(values.max()), 25)
+    counts = np.histogram(values, edges)[0]
+    axes = Axes((float(edges[0]), float(edges[-1])), (0, _round_up(float(counts.max()))), x_label, "photos")
+    return _svg(title, axes, _area(axes, edges, counts.astype(np.float64), "area-a"), _plain)
+
+
+def channel_plot(histograms: Sequence[Sequence[float]]) -> str:
+    """Draw the brightness of red, green and blue: the share of the pixels at each step from dark to bright."""
+    axes = Axes((0, 255), (0, _round_up(max(max(row) for row in histograms))), "brightness", "share of the pixels")
+    drawn = ""
+    for shares, kind in zip(histograms, ("red", "green", "blue"), strict=True):
+        step = 256 / len(shares)
+        places = [axes.at(min(255, (number + 0.5) * step), share) for number, share in enumerate(shares)]
+        drawn += _polyline(places, f"line {kind}")
+    return _svg("Brightness of red, green and blue", axes, drawn, _percent, whole_x=True)
 
 
 def interval_bar(share: Rate) -> str:

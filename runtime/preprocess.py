@@ -79,6 +79,15 @@ def prepare_batch(frames_bgr: list[Image], spec: InputSpec) -> Image:
     return batch
 
 
+def crop_box(rows: int, columns: int, spec: InputSpec) -> tuple[int, int, int, int]:
+    """Give the part of a frame that the model sees: top, left, bottom and right, pixels."""
+    scale = min(rows / spec.height, columns / spec.width) * spec.crop
+    height = min(rows, max(1, round(spec.height * scale)))
+    width = min(columns, max(1, round(spec.width * scale)))
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return top, left, top + height, left + width
+
+
 def resize_exact(image: Image, width: int, height: int) -> Image:
     """Resize without aliasing, with the same bytes on every CPU.
 
@@ -160,12 +169,8 @@ def check_frame(frame_bgr: Image) -> None:
 
 
 def _centre_crop(image: Image, spec: InputSpec) -> Image:
-    rows, columns = image.shape[:2]
-    scale = min(rows / spec.height, columns / spec.width) * spec.crop
-    height = min(rows, max(1, round(spec.height * scale)))
-    width = min(columns, max(1, round(spec.width * scale)))
-    top, left = (rows - height) // 2, (columns - width) // 2
-    return image[top : top + height, left : left + width]
+    top, left, bottom, right = crop_box(image.shape[0], image.shape[1], spec)
+    return image[top:bottom, left:right]
 
 
 def _ends_early(data: bytes) -> bool:
