@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.runtime import Bundle, Gallery, InputError, InputSpec, Recognizer
+from sightline.runtime import Bundle, Gallery, InputError, InputSpec, Recognizer, SightlineError
 from sightline.runtime.reporter import QuietReporter, Reporter
 
 from .controls import Lines, Stop, Wish
@@ -112,15 +112,16 @@ def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None, 
         raise InputError("teaching needs a gallery: add --gallery FOLDER")
     if options.kiosk is not None:
         _check_kiosk(options.kiosk)
-    supervisor = Supervisor()
-    source = parse_source(options.source)
-    # On a slow board loading takes seconds, and who asked for the end meanwhile should not wait for more of it.
-    recognizer = None if stop else _open_recognizer(options)
-    if stop or recognizer is None:
-        supervisor.close()
-        return Tally().summary()
     with ExitStack() as stack:
+        supervisor = Supervisor()
         stack.callback(supervisor.close)
+        source = parse_source(options.source)
+        if stop:
+            return Tally().summary()
+        # On a slow board loading takes seconds, and who asked for the end meanwhile should not wait for more of it.
+        recognizer = _open_recognizer(options)
+        if stop:
+            return Tally().summary()
         outputs = stack.enter_context(open_outputs(options.outputs, source.name, reporter.warn))
         parts = _open_parts(options, source, recognizer, outputs, stop, reload or Wish(), supervisor, reporter, stack)
         about = _about(recognizer)
@@ -128,7 +129,12 @@ def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None, 
         del recognizer
         supervisor.ready()
         outputs.announcer.announce("started", **about)
-        summary = Loop(parts, stop, options.limits, options.teach_label).run()
+        loop = Loop(parts, stop, options.limits, options.teach_label)
+        try:
+            summary = loop.run()
+        except SightlineError as error:
+            outputs.announcer.announce("ended", reason=str(error), frames=loop.frames)
+            raise
         supervisor.stopping()
         outputs.announcer.announce("ended", reason=stop.reason or "the source ended", frames=summary.frames)
         outputs.finish()

@@ -115,6 +115,11 @@ class Loop:
         self._prompt: Prompt | None = None
         self._paused = False
 
+    @property
+    def frames(self) -> int:
+        """Frames answered so far."""
+        return self._tally.frames
+
     def run(self) -> Summary:
         """Run to the end.
 

@@ -47,6 +47,9 @@ def plan_service(run: click.Command, words: Sequence[str], places: Places, user:
     if not given.get("kiosk"):
         given["headless"] = True
     given.setdefault("connect_s", _PATIENCE_S)
+    if given.get("json"):
+        # It is started again now and then, and what it wrote before should not be gone then.
+        given["json_append"] = True
     if given.get("on_event"):
         given["on_event"] = tuple(map(_absolute_program, given["on_event"]))
     config = Path("/etc/sightline") / places.config.name

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sightline.edge_app.outputs.event import Event
+from sightline.edge_app.outputs.eventlog import Wanted, read_events
 from sightline.edge_app.outputs.hook import Hook
 from sightline.edge_app.outputs.metrics import parse_listen
 from sightline.edge_app.outputs.mqtt import Mqtt
@@ -19,7 +20,7 @@ from sightline.edge_app.outputs.outbox import DeliveryFailed, DeliveryRefused
 from sightline.edge_app.outputs.outputs import open_outputs
 from sightline.edge_app.outputs.settings import OutputOptions
 from sightline.edge_app.outputs.webhook import Webhook
-from sightline.runtime.errors import InputError
+from sightline.runtime.errors import InputError, SourceError
 from tests.edge_app.receivers import Broker, receiver, wait_until
 
 
@@ -274,3 +275,22 @@ def test_figures_of_a_run(tmp_path: Path) -> None:
     assert 'sightline_output_delivered_total{output="event log' in text and 'variant="' in text
     with pytest.raises(OSError):
         scrape(url)
+
+
+def test_outputs_hear_why_a_run_failed(tmp_path: Path) -> None:
+    from sightline.edge_app.controls import Stop
+    from sightline.edge_app.live import RunOptions, run_live
+    from tests.factories import tiny_bundle
+
+    log = tmp_path / "log.db"
+    options = RunOptions(
+        str(tiny_bundle(tmp_path / "b")),
+        "http://127.0.0.1:9/video",
+        headless=True,
+        connect_s=0.2,
+        outputs=OutputOptions(events=str(log)),
+    )
+    with pytest.raises(SourceError):
+        run_live(options, Stop())
+    last = json.loads(next(iter(read_events(log, Wanted(last=1)))))
+    assert last["event"] == "ended" and "refused" in last["reason"] and last["frames"] == 0

@@ -160,6 +160,12 @@ def test_a_camera_that_is_away_is_waited_for_as_long_as_it_takes(
     assert starts * (int(said["RestartSec"]) + 5) <= interval_s, "one that cannot start at all is given up"
 
 
+def test_a_restart_goes_on_with_the_lines_of_before(opt: Path) -> None:
+    words = [str(opt / "kiosk.bundle"), "--source", "0", "--json", str(opt / "lines.jsonl")]
+    assert plan_service(run_command, words, Places("till"), "root", 60).given["json_append"] is True
+    assert "json_append" not in plan_service(run_command, words[:3], Places("till"), "root", 60).given
+
+
 def test_commands_are_found_from_wherever_the_service_starts(opt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (opt / "relay.sh").write_text("#!/bin/sh\n")
     (opt / "relay.sh").chmod(0o755)
