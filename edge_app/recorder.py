@@ -140,6 +140,8 @@ def check_recording(path: Path) -> None:
         raise InputError(f"--record '{path}': the folder '{path.parent}' does not exist")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"--record '{path}': the folder '{path.parent}' cannot be written")
+    if shutil.disk_usage(path.parent).free < MIN_FREE_BYTES:
+        raise InputError(f"--record '{path}': the disk has less than {MIN_FREE_BYTES / 1e6:.0f} MB left")
 
 
 def _fit(canvas: Image, size_wh: tuple[int, int]) -> Image:

@@ -70,7 +70,8 @@ class TraceStore:
             _make_room(folder / FILE)
             self._connection = _begin(folder / FILE, about)
         except (OSError, sqlite3.Error) as error:
-            raise InputError(f"--trace '{folder}' cannot be written: {error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise InputError(f"--trace '{folder}' cannot be written: {why}") from error
 
     def keep_bundle(self, bundle: Bundle) -> None:
         """Copy a bundle beside the frames that it answered, once; those that answered none any more go."""

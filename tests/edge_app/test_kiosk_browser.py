@@ -200,6 +200,7 @@ def test_a_lost_camera_is_told_in_words_and_shows_no_label(browser: Any, bundle:
         one.wait_text("#camera-word", "The camera is lost")
         one.wait_text("#label", "No answer")
         assert one.page.locator("#veil").is_visible() and "cable" in one.text("#veil-remedy")
+        assert one.page.locator("#teach").is_disabled(), "there is nothing to show it"
         one.page.click("#open-status")
         one.wait_text("#status-facts", "Source")
         assert "secret" not in one.page.content()

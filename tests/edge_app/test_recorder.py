@@ -93,6 +93,12 @@ def test_a_nearly_full_disk_ends_the_recording_whole(tmp_path: Path, monkeypatch
     assert len(read_video(path)[0]) == 50
 
 
+def test_a_disk_without_room_is_said_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MIN_FREE_BYTES", 1 << 60)
+    with pytest.raises(InputError, match="MB left"):
+        Recorder(tmp_path / "out.mp4", lambda: None, by_clock=False)
+
+
 def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"old")

@@ -1,6 +1,6 @@
 // Puts the parts together: each view is drawn by all of them, and keys and taps become orders.
 import { fit, showAnswer, showCards } from "./answer.js";
-import { ask, get, prepareDialogs, say, write } from "./dom.js";
+import { ask, get, nameRun, prepareDialogs, say, write } from "./dom.js";
 import { openItems, prepareItems, showEntry } from "./items.js";
 import { noteCamera, preparePanels, shortcutsOn, signIn } from "./panels.js";
 import { drawPicture, showCamera, showGone } from "./scene.js";
@@ -12,11 +12,14 @@ let told = -1;
 let toastTimer = null;
 
 async function show(state, jpeg, reborn) {
+  if (reborn) nameRun(state.boot);
   if (jpeg) await drawPicture(jpeg);
   noteCamera(state.camera);
   showCamera(state.camera, state.picture);
   get("open-items").hidden = get("actions").hidden = !state.can_teach;
   get("undo").disabled = !state.can_undo;
+  // An open dialog goes on: the camera may be back before a name is typed.
+  get("teach").disabled = state.camera.state !== "live";
   get("matches").hidden = !state.can_teach && !state.matches.length;
   showAnswer(state);
   showCards(state.matches, showEntry);
@@ -53,7 +56,7 @@ function gone() {
   showAnswer(null);
   showCards([], showEntry);
   teachingLost();
-  get("undo").disabled = true;
+  get("undo").disabled = get("teach").disabled = true;
 }
 
 function undo() {
@@ -66,7 +69,7 @@ function key(event) {
   if (!shortcutsOn() || typing || event.ctrlKey || event.metaKey || event.altKey) return;
   if (document.querySelector("dialog[open]")) return;
   const pressed = event.key.toLowerCase();
-  if (pressed === "t" && !get("actions").hidden) openTeaching();
+  if (pressed === "t" && !get("actions").hidden && !get("teach").disabled) openTeaching();
   else if (pressed === "u" && !get("undo").disabled) undo();
   else if (pressed === "i" && !get("open-items").hidden) openItems();
   else return;
