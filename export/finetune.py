@@ -91,7 +91,7 @@ class FineTuner:
         self.average = copy.deepcopy(model).eval()
         self.step = 0
         self.progress = 0.0
-        self._photos, self._targets, self._cache, self._teacher = photos, np.asarray(targets), cache, teacher
+        self._photos, self._targets, self._cache, self._teacher = photos, np.asarray(targets, np.int64), cache, teacher
         self._recipe, self._image_size, self._precision, self._seed = recipe, image_size, precision, seed
         self._device = next(model.parameters()).device
         self._augmentation = recipe.augmentation()
@@ -183,7 +183,7 @@ class FineTuner:
             batch[place] = augment(self._cache.read(self._photos[row]), job.size, self._augmentation, rng)
         return batch
 
-    def _train_step(self, batch: Image, targets: NDArray[np.generic], progress: float) -> tuple[float, float]:
+    def _train_step(self, batch: Image, targets: NDArray[np.int64], progress: float) -> tuple[float, float]:
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * self._recipe.lr_at(progress)
         images = torch.from_numpy(batch).to(self._device)
@@ -216,7 +216,7 @@ class FineTuner:
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
         self._optimizer.step()
-        return float(loss.detach()), _hits(logits, wanted)
+        return float(loss.detach()), float((logits.argmax(1) == wanted).sum())
 
     def _mixed(self, images: Tensor) -> tuple[Tensor, Tensor, float]:
         """Mix pictures in pairs in some of the steps; gives them, their partners and what is kept of each."""
@@ -239,13 +239,6 @@ class FineTuner:
 def steps_an_epoch(photos: int, batch_size: int) -> int:
     """Count the steps of one epoch: a last batch of one photo is left out."""
     return photos // batch_size + int(photos % batch_size > 1)
-
-
-def _hits(logits: Tensor, wanted: Tensor) -> float:
-    """Count the pictures whose first answer is right, or one of the right ones."""
-    first = logits.argmax(1)
-    right = wanted.gather(1, first[:, None]) if wanted.ndim == 2 else first == wanted
-    return float(right.sum())
 
 
 def freeze_front(model: RecognitionModel, share: float) -> list[nn.Module]:

@@ -1,8 +1,4 @@
-"""What training makes small: the losses of one label a photo and of several.
-
-A loss takes logits float32 [batch, classes] and what is wanted: int64 [batch] where each photo has one label,
-float32 [batch, classes] of zeros and ones where it may have several.
-"""
+"""What training makes small: a loss takes logits float32 [batch, classes] and the right classes int64 [batch]."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,12 +13,12 @@ from .recipe import Recipe
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def make_loss(recipe: Recipe, targets: NDArray[np.generic], classes: int, device: torch.device) -> Loss:
+def make_loss(recipe: Recipe, targets: NDArray[np.int64], classes: int, device: torch.device) -> Loss:
     """Choose the loss of a recipe.
 
     Args:
         recipe: Its `loss`, `label_smoothing`, `focal_gamma` and `class_weights`.
-        targets: int64 [photos] or float32 [photos, classes]; the class weights are counted on them.
+        targets: int64 [photos]; the class weights are counted on them.
         classes: Number of logits.
         device: Where logits will be.
     """
@@ -30,27 +26,18 @@ def make_loss(recipe: Recipe, targets: NDArray[np.generic], classes: int, device
     if recipe.class_weights == "balanced":
         weight = torch.from_numpy(balanced_weights(targets, classes)).to(device)
     smooth = recipe.label_smoothing
-    if targets.ndim == 2:
-        kinds: dict[str, Loss] = {
-            "cross-entropy": partial(_binary, smooth=smooth, weight=weight),
-            "focal": partial(_binary_focal, gamma=recipe.focal_gamma, weight=weight),
-            "mse": partial(_binary_squared, weight=weight),
-        }
-        kinds["bce"] = kinds["cross-entropy"]
-    else:
-        kinds = {
-            "cross-entropy": partial(nn.functional.cross_entropy, label_smoothing=smooth, weight=weight),
-            "bce": partial(_one_hot, partial(_binary, smooth=smooth, weight=weight)),
-            "focal": partial(_focal, gamma=recipe.focal_gamma, weight=weight),
-            "mse": partial(_squared, weight=weight),
-        }
+    kinds: dict[str, Loss] = {
+        "cross-entropy": partial(nn.functional.cross_entropy, label_smoothing=smooth, weight=weight),
+        "bce": partial(_binary, smooth=smooth, weight=weight),
+        "focal": partial(_focal, gamma=recipe.focal_gamma, weight=weight),
+        "mse": partial(_squared, weight=weight),
+    }
     return kinds[recipe.loss]
 
 
-def balanced_weights(targets: NDArray[np.generic], classes: int) -> NDArray[np.float32]:
+def balanced_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
     """Weigh each class by the inverse of its photos: float32 [classes], 1 for a class of average size."""
-    counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets.astype(np.int64), minlength=classes)
-    present = np.maximum(np.asarray(counts, np.float64), 1.0)
+    present = np.maximum(np.bincount(targets, minlength=classes), 1)
     return np.asarray(present.sum() / (classes * present), np.float32)
 
 
@@ -59,26 +46,11 @@ def sum_of_magnitudes(values: Iterable[Tensor]) -> Tensor:
     return torch.stack([value.abs().sum() for value in values if value.ndim > 1]).sum()
 
 
-def _one_hot(loss: Loss, logits: Tensor, wanted: Tensor) -> Tensor:
-    return loss(logits, nn.functional.one_hot(wanted, logits.shape[1]).float())
-
-
 def _binary(logits: Tensor, wanted: Tensor, smooth: float, weight: Tensor | None) -> Tensor:
+    right = nn.functional.one_hot(wanted, logits.shape[1]) * (1 - smooth) + smooth / 2
     # Summed over the classes, so that a class more does not make the others matter less.
-    smoothed = wanted * (1 - smooth) + smooth / 2
-    every = nn.functional.binary_cross_entropy_with_logits(logits, smoothed, weight, reduction="none")
+    every = nn.functional.binary_cross_entropy_with_logits(logits, right, weight, reduction="none")
     return every.sum(1).mean()
-
-
-def _binary_focal(logits: Tensor, wanted: Tensor, gamma: float, weight: Tensor | None) -> Tensor:
-    every = nn.functional.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="none")
-    right = torch.where(wanted > 0.5, logits, -logits).sigmoid()
-    return ((1 - right) ** gamma * every).sum(1).mean()
-
-
-def _binary_squared(logits: Tensor, wanted: Tensor, weight: Tensor | None) -> Tensor:
-    squared = (logits.sigmoid() - wanted).square()
-    return (squared if weight is None else squared * weight).sum(1).mean()
 
 
 def _focal(logits: Tensor, wanted: Tensor, gamma: float, weight: Tensor | None) -> Tensor:

@@ -6,23 +6,20 @@ from numpy.typing import NDArray
 from .losses import balanced_weights
 
 
-def epoch_order(
-    targets: NDArray[np.generic], classes: int, sampling: str, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def epoch_order(targets: NDArray[np.int64], classes: int, sampling: str, rng: np.random.Generator) -> NDArray[np.int64]:
     """Give the rows of one epoch, as many as there are photos.
 
     Args:
-        targets: int64 [photos] or float32 [photos, classes].
+        targets: int64 [photos].
         classes: How many classes there are.
         sampling: "shuffled" shows each photo once. "balanced" draws with replacement, so that every class is shown
-            as often as every other; a photo of several labels is drawn for its rarest.
+            as often as every other.
         rng: Where chance comes from.
     """
     if sampling == "shuffled":
         return rng.permutation(len(targets))
-    weight = balanced_weights(targets, classes)
-    drawn = (targets * weight).max(axis=1) if targets.ndim == 2 else weight[targets.astype(np.int64)]  # type: ignore[operator]
-    return rng.choice(len(targets), len(targets), p=drawn / drawn.sum(dtype=np.float64))
+    drawn = balanced_weights(targets, classes)[targets].astype(np.float64)
+    return rng.choice(len(targets), len(targets), p=drawn / drawn.sum())
 
 
 def grouped_order(targets: NDArray[np.int64], per_class: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -30,12 +30,11 @@ from sightline.runtime.reporter import QuietReporter
 CPU = torch.device("cpu")
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, -0.3]])
 WANTED = torch.tensor([0, 2])
-SEVERAL = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 PLAIN = Recipe(label_smoothing=0.0)
 
 
-def loss_of(targets: torch.Tensor, **changes: object) -> float:
-    return float(make_loss(replace(PLAIN, **changes), targets.numpy(), 3, CPU)(LOGITS, targets))
+def loss_of(wanted: torch.Tensor, **changes: object) -> float:
+    return float(make_loss(replace(PLAIN, **changes), wanted.numpy(), 3, CPU)(LOGITS, wanted))
 
 
 # --- losses ------------------------------------------------------------------------------------------------
@@ -54,22 +53,11 @@ def test_losses_of_one_label_are_their_formulas():
     assert loss_of(WANTED, loss="bce") == pytest.approx(binary.sum(1).mean(), rel=1e-5)
 
 
-def test_losses_of_several_labels_are_their_formulas():
-    sigmoid, several = 1 / (1 + np.exp(-LOGITS.numpy())), SEVERAL.numpy()
-    right = np.where(several > 0, sigmoid, 1 - sigmoid)
-    assert loss_of(SEVERAL) == loss_of(SEVERAL, loss="bce") == pytest.approx(-np.log(right).sum(1).mean(), rel=1e-5)
-    focal = -((1 - right) ** 2) * np.log(right)
-    assert loss_of(SEVERAL, loss="focal") == pytest.approx(focal.sum(1).mean(), rel=1e-5)
-    assert loss_of(SEVERAL, loss="mse") == pytest.approx(np.square(sigmoid - several).sum(1).mean(), rel=1e-5)
-
-
 def test_balanced_weights_make_every_class_count_the_same():
     weights = balanced_weights(np.array([0] * 6 + [1] * 3), 2)
     assert weights.tolist() == pytest.approx([0.75, 1.5])
-    assert balanced_weights(SEVERAL.numpy(), 3)[2] < balanced_weights(SEVERAL.numpy(), 3)[0]
     for loss in ("cross-entropy", "focal", "mse", "bce"):
         assert math.isfinite(loss_of(WANTED, loss=loss, class_weights="balanced"))
-        assert math.isfinite(loss_of(SEVERAL, loss=loss, class_weights="balanced"))
 
 
 @pytest.mark.parametrize("name", ["triplet", "supcon", "arcface"])
