@@ -15,6 +15,7 @@ measured is what will be met.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,28 +229,50 @@ def _fit_weights(seen: _Witnesses, most: float) -> tuple[float, float]:
     """
     unknown, weight = 0.0, 0.0
     for _ in range(_ROUNDS):
-        unknown = _least(lambda value: _open_loss(seen, value, weight), *_UNKNOWN_LOGITS)  # noqa: B023
-        weight = _least(lambda value: _open_loss(seen, unknown, value), 0.0, most)  # noqa: B023
+        sums = _sums(seen, weight)
+        unknown = _least(lambda value: _open_loss(sums, value), *_UNKNOWN_LOGITS)  # noqa: B023
+        weight = _least(lambda value: _open_loss(_sums(seen, value), unknown), 0.0, most)  # noqa: B023
     return round(unknown, 4), round(weight, 4)
 
 
-def _open_loss(seen: _Witnesses, unknown: float, weight: float) -> float:
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """What the likelihood of "unknown" needs of each photo's logits, the gallery's word counted in.
+
+    Attributes:
+        truth: The true class's.
+        every: log(sum of exp) over the classes.
+        first: The highest with the true class struck.
+        others: log(sum of exp) with the true class struck.
+    """
+
+    truth: Scores
+    every: Scores
+    first: Scores
+    others: Scores
+
+
+def _sums(seen: _Witnesses, weight: float) -> _Sums:
+    known, struck = seen.scaled + weight * seen.excess, seen.struck + weight * seen.struck_excess
+    truth = known[np.arange(len(seen.truth)), seen.truth]
+    return _Sums(truth, _log_sum(known), struck.max(axis=1), _log_sum(struck))
+
+
+def _open_loss(sums: _Sums, unknown: float) -> float:
     """Mean of -log p(truth) over the photos plus that of -log p("unknown") over the struck ones.
 
     As in `fit_temperature` nothing is certain: one doubt in n + 2 goes to "unknown" or to the first answer.
     """
-    rows, doubt = np.arange(len(seen.truth)), 1 / (len(seen.truth) + 2)
-    known, struck = seen.scaled + weight * seen.excess, seen.struck + weight * seen.struck_excess
-    known_sum, struck_sum = _log_sum(known, unknown), _log_sum(struck, unknown)
-    wanted = (1 - doubt) * known[rows, seen.truth] + doubt * unknown - known_sum
-    refused = (1 - doubt) * unknown + doubt * struck.max(axis=1) - struck_sum
+    doubt = 1 / (len(sums.truth) + 2)
+    wanted = (1 - doubt) * sums.truth + doubt * unknown - np.logaddexp(sums.every, unknown)
+    refused = (1 - doubt) * unknown + doubt * sums.first - np.logaddexp(sums.others, unknown)
     return -float(wanted.mean() + refused.mean())
 
 
-def _log_sum(scaled: Scores, unknown: float) -> Scores:
-    """log(sum of exp) over the classes and "unknown"."""
-    top = np.maximum(scaled.max(axis=1), unknown)
-    return np.asarray(top + np.log(np.exp(scaled - top[:, None]).sum(axis=1) + np.exp(unknown - top)))
+def _log_sum(scaled: NDArray[Any]) -> NDArray[Any]:
+    """log(sum of exp) over the classes."""
+    top = scaled.max(axis=1)
+    return np.asarray(top + np.log(np.exp(scaled - top[:, None]).sum(axis=1)))
 
 
 def _scores(seen: _Witnesses, policy: DecisionPolicy, weight: float) -> tuple[Scores, Scores]:
@@ -262,19 +285,23 @@ def _scores(seen: _Witnesses, policy: DecisionPolicy, weight: float) -> tuple[Sc
 def _least(loss: Callable[[float], float], low: float, high: float) -> float:
     """Find where a function with one minimum has it, by golden-section search."""
     ratio = (np.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = loss(left), loss(right)
     for _ in range(40):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if loss(left) < loss(right):
-            high = right
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = loss(left)
         else:
-            low = left
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = loss(right)
     return float((low + high) / 2)
 
 
 def _loss(logits: NDArray[np.float32], truth: NDArray[np.int64], temperature: float) -> float:
     scaled = logits.astype(np.float64) / temperature
-    top = scaled.max(axis=1)
-    log_sum = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
+    log_sum = _log_sum(scaled)
     true = scaled[np.arange(len(truth)), truth]
     doubt = 1 / (len(truth) + 2)
     others = (scaled.sum(axis=1) - true) / max(1, logits.shape[1] - 1)
@@ -286,9 +313,9 @@ def _method(
 ) -> str:
     return " ".join(
         (
-            f"Measured on {images} evaluation photos against {gallery} training photos as gallery. Unknown items are "
-            "imitated by striking the true class from the answer and its entries from the gallery; known are the right "
-            "answers.",
+            f"Fitted to and measured on {images} evaluation photos against {gallery} training photos as gallery.",
+            "Unknown items are imitated by striking the true class from the answer and its entries from the gallery; "
+            "known are the right answers.",
             f"Labels that the classifier has: {_aim(cut, joint)}",
             f"Labels that only the gallery has: {_outcome(similarity)}",
         )
