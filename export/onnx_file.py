@@ -161,7 +161,8 @@ def _image_input(model: ModelProto, path: str | Path) -> tuple[str, tuple[int | 
         raise InputError(f"model '{path}' has {len(inputs)} inputs ({names}), expected one image")
     kind = inputs[0].type.tensor_type
     if kind.elem_type not in (TensorProto.FLOAT, TensorProto.UINT8):
-        name = TensorProto.DataType.Name(kind.elem_type).lower()
+        known = kind.elem_type in TensorProto.DataType.values()
+        name = TensorProto.DataType.Name(kind.elem_type).lower() if known else f"of type {kind.elem_type}"
         raise InputError(f"the input of model '{path}' is {name}, expected float32 or uint8")
     if not kind.HasField("shape") or len(kind.shape.dim) != 4:
         came = f"{len(kind.shape.dim)} dimensions" if kind.HasField("shape") else "no shape"

@@ -32,6 +32,9 @@ def open_graph(
         SightlineError: ONNX Runtime cannot open it; of class `failure`.
     """
     try:
-        return ort.InferenceSession(model, options or session_options(), providers=["CPUExecutionProvider"])
+        # Without its fallback, which prints to stdout and tries the CPU a second time.
+        return ort.InferenceSession(
+            model, options or session_options(), providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except ORT_ERRORS as error:
         raise failure(f"ONNX Runtime cannot open {name}: {first_line(error)}") from error

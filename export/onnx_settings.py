@@ -128,15 +128,19 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def read_settings(notes: Mapping[str, Any]) -> Settings:
-    """Read what notes say, in any of the forms that the module names; what they leave open stays None."""
+    """Read what notes say, in any of the forms that the module names; what they leave open stays None.
+
+    Raises:
+        InputError: A figure in them is none.
+    """
     values = {re.sub("^model_info[ /]", "", key): _value(value) for key, value in notes.items()}
     if isinstance(values.get("pretrained_cfg"), dict):
         values |= values["pretrained_cfg"]
-    for read in (_from_model_api, _from_hugging_face, _from_ultralytics, _from_plain):
-        found = read(values)
-        if found != Settings():
-            return found
-    return Settings()
+    try:
+        readers = (_from_model_api, _from_hugging_face, _from_ultralytics, _from_plain)
+        return next((found for read in readers if (found := read(values)) != Settings()), Settings())
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the notes of the model's preprocessing hold what is no figure ({error})") from error
 
 
 def _join(*known: Settings) -> Settings:

@@ -1,9 +1,9 @@
 """Foreign graphs brought to the forms that quantization knows.
 
 ONNX Runtime's own basic optimizations fold batch normalization, constants, padding and transposes. What is
-left is spelled as this package's exporter spells it: hard-swish and global pooling as one node each, products
-with a constant matrix as Gemm, reshapes to rows as Flatten. Every rewrite keeps the function; `check_parity`
-proves it on photos.
+left is spelled as this package's exporter spells it: padding in figures, hard-swish and global pooling as one node
+each, products with a constant matrix as Gemm, reshapes to rows as Flatten. Every rewrite keeps the function;
+`check_parity` proves it on photos.
 """
 
 import tempfile
@@ -36,7 +36,7 @@ def tidy_foreign(model: ModelProto, path: object) -> ModelProto:
         InputError: ONNX Runtime cannot open it.
     """
     tidied = _fold(model, path)
-    for rewrite in (_hard_sigmoids, _hard_swishes, _pools, _products, _flattens):
+    for rewrite in (_explicit_pads, _hard_sigmoids, _hard_swishes, _pools, _products, _flattens):
         _apply(tidied, rewrite)
     _drop_identities(tidied)
     remove_dead(tidied)
@@ -92,8 +92,8 @@ class _Editor:
         return float(value.reshape(-1)[0]) if value is not None and value.size == 1 else None
 
     def with_figure(self, node: NodeProto) -> tuple[str, float] | None:
-        """The computed input and the single constant of a node of two inputs."""
-        for index in (0, 1):
+        """The computed input and the single constant of a node of two inputs; of a division, the divisor."""
+        for index in (1,) if node.op_type == "Div" else (0, 1):
             if len(node.input) == 2 and (value := self.figure(node.input[index])) is not None:
                 return node.input[1 - index], value
         return None
@@ -104,6 +104,31 @@ def _apply(model: ModelProto, rewrite: _Rewrite) -> None:
     nodes = [rewrite(editor, node) or [node] for node in editor.view.nodes]
     replace_nodes(model, [node for group in nodes for node in group])
     remove_dead(model)
+
+
+def _explicit_pads(editor: _Editor, node: NodeProto) -> list[NodeProto] | None:
+    # Quantization-aware training and the saturation audit read the figures; TensorFlow says "same as the input".
+    how = attribute(node, "auto_pad", b"NOTSET").decode()
+    known = [*(editor.shape(node.input[0]) or []), 0][2:4]
+    if node.op_type not in ("Conv", "MaxPool", "AveragePool") or not how.startswith("SAME") or 0 in known:
+        return None
+    kernel = attribute(node, "kernel_shape", None) or editor.view.constant(node.input[1]).shape[2:]
+    strides, dilations = (attribute(node, name, (1, 1)) for name in ("strides", "dilations"))
+    reaches = [(size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True)]
+    wanted = [
+        max(0, (-(-side // stride) - 1) * stride + reach - side)
+        for side, stride, reach in zip(known, strides, reaches, strict=True)
+    ]
+    less = [total // 2 for total in wanted]
+    more = [total - half for total, half in zip(wanted, less, strict=True)]
+    written = NodeProto()
+    written.CopyFrom(node)
+    kept = [entry for entry in node.attribute if entry.name not in ("auto_pad", "pads")]
+    del written.attribute[:]
+    written.attribute.extend(kept)
+    pads = [*less, *more] if how == "SAME_UPPER" else [*more, *less]
+    written.attribute.append(helper.make_attribute("pads", pads))
+    return [written]
 
 
 def _hard_sigmoids(editor: _Editor, node: NodeProto) -> list[NodeProto] | None:

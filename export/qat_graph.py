@@ -195,16 +195,24 @@ def _dequantize(node: NodeProto, x: Inputs) -> Tensor:
     return value
 
 
+def _axes(node: NodeProto, x: Inputs) -> list[int]:
+    # An input since opset 18, an attribute before.
+    given = x[1].tolist() if len(x) > 1 and x[1] is not None else attribute(node, "axes", None)
+    return list(range(x[0].ndim)) if given is None else list(given)
+
+
 def _norm(node: NodeProto, x: Inputs) -> Tensor:
-    axes = x[1].tolist() if len(x) > 1 and x[1] is not None else list(range(x[0].ndim))
-    norm: Tensor = torch.linalg.vector_norm(x[0], dim=axes, keepdim=bool(attribute(node, "keepdims", 1)))
+    norm: Tensor = torch.linalg.vector_norm(x[0], dim=_axes(node, x), keepdim=bool(attribute(node, "keepdims", 1)))
     return norm
 
 
 def _mean(node: NodeProto, x: Inputs) -> Tensor:
-    axes = x[1].tolist() if len(x) > 1 and x[1] is not None else list(range(x[0].ndim))
-    mean: Tensor = x[0].mean(dim=axes, keepdim=bool(attribute(node, "keepdims", 1)))
+    mean: Tensor = x[0].mean(dim=_axes(node, x), keepdim=bool(attribute(node, "keepdims", 1)))
     return mean
+
+
+def _unit(node: NodeProto, x: Inputs) -> Tensor:
+    return functional.normalize(x[0], float(attribute(node, "p", 2)), attribute(node, "axis", -1))
 
 
 def _hard_sigmoid(node: NodeProto, x: Inputs) -> Tensor:
@@ -238,6 +246,7 @@ _OPERATORS: dict[str, Callable[[NodeProto, Inputs], Tensor]] = {
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": lambda node, x: functional.hardswish(x[0]),
     "Identity": lambda node, x: x[0],
+    "LpNormalization": _unit,
     "MatMul": lambda node, x: x[0] @ x[1],
     "Max": lambda node, x: torch.maximum(x[0], x[1]),
     "MaxPool": _max_pool,

@@ -8,16 +8,23 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from sightline.edge_app.cli import run
 from sightline.export.foreign import ForeignOnnx, source_from_onnx
-from sightline.export.onnx_adopt import adopt_trunk
+from sightline.export.onnx_adopt import add_embedding_head, adopt_trunk
 from sightline.export.onnx_file import read_onnx_file
-from sightline.export.onnx_graph import serialize
+from sightline.export.onnx_graph import replace_nodes, serialize
 from sightline.export.onnx_probe import Probe
 from sightline.export.onnx_settings import Settings, parse_figures, parse_size, read_settings, settle
 from sightline.export.parity import check_parity
+from sightline.export.qat_graph import TrainedGraph
+from sightline.export.quantize_input import fold_normalization
+from sightline.export.quantize_plan import make_plan
+from sightline.export.quantize_ranges import find_ranges, observe
+from sightline.export.quantize_writer import WeightFormat, write_qdq
+from sightline.export.saturation_audit import Walk
 from sightline.runtime import Bundle, Recognizer, read_image
 from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import prepare_batch
@@ -124,6 +131,47 @@ def test_a_file_of_pixels_whose_names_are_taken_is_adopted(tmp_path):
         settle(file, Settings(mean=(0.5,)))
 
 
+def padded(model: ModelProto, how: str) -> ModelProto:
+    """The file with its paddings in words, as TensorFlow says them, and a pooling more."""
+    for node in model.graph.node:
+        kept = [entry for entry in node.attribute if entry.name != "pads"]
+        if node.op_type == "Conv":
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute("auto_pad", how)])
+    second = next(node for node in model.graph.node if node.output[0] == "second")
+    second.input[0] = "maxima"
+    pool = helper.make_node("MaxPool", ["swished"], ["maxima"], kernel_shape=[2, 2], strides=[2, 2], auto_pad=how)
+    nodes = list(model.graph.node)
+    nodes.insert(nodes.index(second), pool)
+    replace_nodes(model, nodes)
+    return model
+
+
+@pytest.mark.parametrize("how", ["SAME_UPPER", "SAME_LOWER"])
+def test_padding_in_words_is_walked_and_trained_as_it_is_run(tmp_path, how):
+    # 30 pixels: the first convolution's border is uneven, the pooling's too.
+    style, x = replace(TIMM, size=30), images(2)[:, :30, :30]
+    file = read_onnx_file(save(padded(net(style), how), tmp_path / "net.onnx"))
+    trunk = adopt_trunk(file, settle(file, settings(style)), 4)
+    expected = trunk.original.run(x)["scores"]
+    np.testing.assert_allclose(Probe(trunk.model, ["logits"]).run(x)["logits"], expected, atol=1e-3)
+    model = fold_normalization(add_embedding_head(trunk, np.zeros(24, np.float32), np.eye(24, 8, dtype=np.float32)))
+    plan = make_plan(model)
+    with torch.inference_mode():
+        trained = TrainedGraph(model, make_plan(model, {node.name for node in model.graph.node}), {}, WeightFormat())
+        came = {name: value.numpy() for name, value in trained(torch.from_numpy(x)).items()}
+    for name in ("logits", "embedding"):
+        np.testing.assert_allclose(came[name], Probe(model, [name]).run(x)[name], atol=1e-4)
+    ranges = find_ranges(observe(model, lambda: [x], plan.rounded, plan.audible), "minmax")
+    written = write_qdq(model, plan, ranges, WeightFormat(127))
+    walk = Walk(written)
+    assert any(layer.paired.can_overflow for layer in walk.layers)
+    walk.logits(x, saturate=True)
+    np.testing.assert_allclose(
+        walk.logits(x, saturate=False), Probe(written, ["logits"], integers=False).run(x)["logits"], atol=1e-4
+    )
+
+
 # --- what is refused -----------------------------------------------------------------------------------------
 
 
@@ -151,6 +199,8 @@ def changed(model: ModelProto, kind: str) -> ModelProto:
         model.opset_import[0].version = 4
     elif kind == "future":
         model.opset_import[0].version = 99
+    elif kind == "type":
+        graph.input[0].type.tensor_type.elem_type = 77
     elif kind == "grey":
         graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
     elif kind == "half":
@@ -174,6 +224,7 @@ def changed(model: ModelProto, kind: str) -> ModelProto:
         ("unknown", "has no shape, expected [batch, 3, height, width]"),
         ("opset", "is of ONNX opset 4, expected 7 to 22"),
         ("future", "is of ONNX opset 99, expected 7 to 22"),
+        ("type", "is of type 77, expected float32 or uint8"),
         ("grey", "has shape [1, 1, 32, 32], expected three channels"),
         ("half", "has float16 weights"),
         ("quantized", "is quantized already (QuantizeLinear)"),
@@ -299,6 +350,19 @@ def test_wrong_usage_is_two(tmp_path, capsys, words):
 )
 def test_notes_are_read_in_the_forms_of_other_tools(notes, expected):
     assert read_settings(notes) == expected
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"image_mean": [0.5], "rescale_factor": None},
+        {"mean": [0.5], "std": [0.5], "input_size": ["a", "b"]},
+        {"mean": [0.5], "size": {"height": None, "width": 3}},
+    ],
+)
+def test_notes_that_are_no_figures_are_one_sentence(notes):
+    with pytest.raises(InputError, match="hold what is no figure"):
+        read_settings(notes)
 
 
 def test_what_the_user_gives_wins_over_notes(tmp_path):
