@@ -134,13 +134,16 @@ def _clusters(
 
 
 def _sections(gallery: "Gallery", entries: "Snapshot", by: str) -> "list[Section]":
+    from sightline.runtime import GalleryError
     from sightline.runtime.gallery import near_duplicates
 
     from ..sheet import Section
 
     if by == "label":
-        parts = {name: tuple(entries.ids[[one == name for one in entries.labels]].tolist()) for name in entries.labels}
-        headings = [(f"{name} ({len(ids)})", ids) for name, ids in sorted(parts.items())]
+        parts: dict[str, list[int]] = {}
+        for id, name in zip(entries.ids.tolist(), entries.labels, strict=True):
+            parts.setdefault(name, []).append(id)
+        headings = [(f"{name} ({len(ids)})", tuple(ids)) for name, ids in sorted(parts.items())]
     elif by == "duplicates":
         headings = [(f"{_labels(one)}, {one.similarity:.3f}", one.ids) for one in near_duplicates(entries, _TWINS)]
     else:
@@ -148,7 +151,7 @@ def _sections(gallery: "Gallery", entries: "Snapshot", by: str) -> "list[Section
         headings = [(_labels(one), one.ids) for one in groups]
         headings += [(f"in no cluster ({len(alone)})", alone)] if alone else []
     if not headings:
-        raise click.ClickException("there are no near-duplicates to show")
+        raise GalleryError("there are no near-duplicates to show")
     return [Section(heading, tuple(_tile(gallery, id) for id in ids)) for heading, ids in headings]
 
 

@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 
 TIMEOUT_S = 60.0
+# A large gallery on a slow card: every byte of it is read.
+STORE_TIMEOUT_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +31,16 @@ def run_python(code: str, *words: str) -> Outcome:
 
 
 def run_sightline(*words: str) -> Outcome:
-    """Run a command of ours in a fresh interpreter."""
-    return run_words(sys.executable, "-m", "sightline.edge_app", *words)
+    """Run a command of ours that reads a bundle or a gallery, in a fresh interpreter."""
+    return run_words(sys.executable, "-m", "sightline.edge_app", *words, timeout_s=STORE_TIMEOUT_S)
 
 
-def run_words(*words: str) -> Outcome:
+def run_words(*words: str, timeout_s: float = TIMEOUT_S) -> Outcome:
     """Run a program."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S)
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        return Outcome("", f"no answer for {TIMEOUT_S:.0f} s", False)
+        return Outcome("", f"no answer for {timeout_s:.0f} s", False)
     except OSError as error:
         return Outcome("", error.strerror or "it cannot be started", False)
     if done.returncode < 0:
