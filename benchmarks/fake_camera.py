@@ -89,9 +89,10 @@ class Handler(BaseHTTPRequestHandler):
             self._frames(fault)
 
     def _frames(self, fault: str) -> None:
-        number = int((time.monotonic() - self.server.start_s) * self.server.fps)
+        number = 0
         for count in itertools.count():
-            number += 1
+            # As real ones do, it leaves out what its reader, or a busy machine, gave no time for.
+            number = max(number + 1, int((time.monotonic() - self.server.start_s) * self.server.fps))
             time.sleep(max(0.0, self.server.start_s + number / self.server.fps - time.monotonic()))
             other = fault == "resize" and count > 1
             data = (self.server.other if other else self.server.pictures)(number)

@@ -266,7 +266,7 @@ def _open_tracer(
 ) -> Tracer | None:
     if options.trace is None:
         return None
-    tracer = open_tracer(options.trace, options.trace_bytes, source.name, recognizer, gallery, manner, reporter.warn)
+    tracer = open_tracer(options.trace, options.trace_bytes, source, recognizer, gallery, manner, reporter.warn)
     stack.callback(tracer.close)
     return tracer
 

@@ -1,7 +1,7 @@
 """A bounded queue and the thread that delivers from it, with retries that grow apart.
 
-`put` never waits. While the other side is away the newest events are kept and the oldest dropped; what was
-taken for delivery is tried until it succeeds, is refused for good, or the run ends.
+`put` never waits, unless it is told to and all is well. While the other side is away the newest events are kept and
+the oldest dropped; what was taken for delivery is tried until it succeeds, is refused for good, or the run ends.
 """
 
 import random
@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 CAPACITY = 1000
 RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 60.0
+_LOOK_S = 0.02
 
 Item = TypeVar("Item")
 Taken = TypeVar("Taken", contravariant=True)
@@ -71,6 +72,7 @@ class Outbox(Generic[Item]):
         batch: Items handed over at once, at most.
         linger_s: How long to wait for more before handing over, seconds.
         jitter: A number from 0 to 1; many devices must not knock at one server in step.
+        waits: Whether `put` waits for room as long as delivery works (files as source) or the oldest item is lost.
     """
 
     def __init__(
@@ -82,8 +84,9 @@ class Outbox(Generic[Item]):
         linger_s: float = 0.0,
         retry_first_s: float = RETRY_FIRST_S,
         jitter: Callable[[], float] = random.random,
+        waits: bool = False,
     ) -> None:
-        self._delivery, self._say, self._jitter = delivery, say, jitter
+        self._delivery, self._say, self._jitter, self._waits = delivery, say, jitter, waits
         self._capacity, self._batch, self._linger_s, self._retry_first_s = capacity, batch, linger_s, retry_first_s
         self._waiting: deque[Item] = deque()
         self._in_hand: list[Item] = []
@@ -98,6 +101,8 @@ class Outbox(Generic[Item]):
     def put(self, item: Item) -> None:
         """Leave an item; the oldest makes room where none is left."""
         with self._changed:
+            while self._waits and len(self._waiting) >= self._capacity and not (self._trouble or self._closing):
+                self._changed.wait(_LOOK_S)
             if self._closing:
                 self._dropped += 1
                 return

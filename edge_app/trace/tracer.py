@@ -23,6 +23,7 @@ from ..listeners import Deaf
 from ..outputs.outbox import DeliveryFailed, Outbox
 from ..reader import State, Status
 from ..sight import Manner, Seen
+from ..sources import Source
 from ..teach import Refused, TeachEvent
 from .shot import About, Said, Shot
 from .store import TraceStore
@@ -30,6 +31,8 @@ from .store import TraceStore
 # Each waiting frame holds its pixels: 2.8 MB at 720p.
 _WAITING = 8
 _CLOSE_S = 0.5
+# For the last frames of a file, where the disk takes them at all.
+_CLOSE_FILE_S = 10.0
 _JPEG_QUALITY = 80
 
 
@@ -47,7 +50,7 @@ class _Heard:
 
 
 class Tracer(Deaf):
-    """Keeps every answered frame, as long as the disk follows; what it cannot follow leaves a gap.
+    """Keeps every answered frame. Where the disk cannot follow, a camera's frames leave a gap and a file waits.
 
     Args:
         store: The ring.
@@ -55,6 +58,7 @@ class Tracer(Deaf):
         gallery: What is looked up in, for the vectors of its entries, or None.
         manner: How frames are looked at.
         say: Told when the disk does not take it.
+        waits: Whether the loop waits for the disk.
     """
 
     def __init__(
@@ -64,11 +68,13 @@ class Tracer(Deaf):
         gallery: Gallery | None,
         manner: Manner,
         say: Callable[[str], None],
+        waits: bool,
     ) -> None:
         self._recognizer, self._manner = recognizer, manner
-        self._place, self._fresh_start = 0, True
+        self._place, self._fresh_start, self._waits = 0, True, waits
         self._bundle = recognizer.bundle
-        self._outbox: Outbox[_Heard] = Outbox(_Keeping(store, gallery), say, capacity=_WAITING, batch=_WAITING)
+        keeping = _Keeping(store, gallery)
+        self._outbox: Outbox[_Heard] = Outbox(keeping, say, capacity=_WAITING, batch=_WAITING, waits=waits)
 
     def decided(self, frame: Frame, seen: Seen, age_ms: float) -> None:
         """Keep an answered frame."""
@@ -91,7 +97,8 @@ class Tracer(Deaf):
 
     def close(self) -> None:
         """Keep what waits and close the ring."""
-        self._outbox.finish(time.monotonic() + _CLOSE_S)
+        patient = self._waits and not self._outbox.status.trouble
+        self._outbox.finish(time.monotonic() + (_CLOSE_FILE_S if patient else _CLOSE_S))
         self._outbox.join()
 
 
@@ -130,7 +137,7 @@ class _Keeping:
 def open_tracer(
     folder: str,
     max_bytes: int,
-    source: str,
+    source: Source,
     recognizer: Recognizer,
     gallery: Gallery | None,
     manner: Manner,
@@ -146,11 +153,12 @@ def open_tracer(
         recognizer.provider.obtained,
         manner.k,
         manner.votes,
-        source,
+        source.name,
         f"{platform.machine()}, {platform.system()} {platform.release()}",
         {name: _version(name) for name in ("sightline", "numpy", "onnxruntime", "opencv-python")},
     )
-    return Tracer(TraceStore(Path(folder), about, max_bytes), recognizer, gallery, manner, say)
+    store = TraceStore(Path(folder), about, max_bytes)
+    return Tracer(store, recognizer, gallery, manner, say, waits=not source.live)
 
 
 def _version(package: str) -> str:

@@ -51,6 +51,21 @@ def test_everything_arrives_in_order(batch: int, linger_s: float) -> None:
     assert (outbox.status.delivered, outbox.status.dropped, outbox.status.queued) == (100, 0, 0)
 
 
+def test_where_every_item_counts_a_full_queue_is_waited_for_while_delivery_works() -> None:
+    door = Door()
+    outbox = Outbox(door, lambda text: None, capacity=3, retry_first_s=30, waits=True)
+    for number in range(200):
+        outbox.put(number)
+    wait_until(lambda: len(door.got) == 200)
+    door.script = [DeliveryFailed("the disk is full")]
+    outbox.put(-1)
+    wait_until(lambda: bool(outbox.status.trouble))
+    for number in range(50):
+        outbox.put(number)
+    assert outbox.status.queued == 4 and outbox.status.dropped == 47
+    close(outbox, 0.1)
+
+
 def test_a_full_queue_drops_the_oldest_and_counts() -> None:
     door = Door()
     door.open.clear()

@@ -55,17 +55,10 @@ def numbers_of(folder: Path) -> list[int]:
         return [one.number for _, one in reader.shots()]
 
 
-def slow_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are read faster than anybody could keep them: let nothing be dropped."""
-    monkeypatch.setattr("sightline.edge_app.trace.tracer._WAITING", 10_000)
-    monkeypatch.setattr("sightline.edge_app.trace.tracer._CLOSE_S", 60.0)
-
-
 @pytest.mark.parametrize("votes", [1, 5])
 def test_the_same_decisions_again(
     tmp_path: Path, clip: Path, votes: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    slow_enough(monkeypatch)
     bundle = tiny_bundle(tmp_path / "b")
     run(bundle, clip, tmp_path / "trace", smooth=votes, roi="0.1,0.1,0.8,0.8")
     # All that is needed lies in the folder.
@@ -78,7 +71,6 @@ def test_the_same_decisions_again(
 
 
 def test_a_gallery_that_is_taught_meanwhile(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow_enough(monkeypatch)
     poll = Teacher.poll
 
     def wait_for_the_disk(self: Teacher) -> TeachEvent | None:
@@ -100,7 +92,6 @@ def test_a_gallery_that_is_taught_meanwhile(tmp_path: Path, clip: Path, monkeypa
 
 
 def test_the_ring_forgets_its_oldest_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow_enough(monkeypatch)
     bundle, limit = tiny_bundle(tmp_path / "b"), 200_000
     run(bundle, "test://?size=320x240&fps=0&frames=300", tmp_path / "trace", size=limit, smooth=5)
     with TraceReader(tmp_path / "trace") as reader:
@@ -124,7 +115,6 @@ def test_frames_that_were_not_kept_leave_a_gap(tmp_path: Path, clip: Path, monke
 def test_the_first_difference_is_named(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    slow_enough(monkeypatch)
     run(tiny_bundle(tmp_path / "b"), clip, tmp_path / "trace", smooth=1)
     with sqlite3.connect(tmp_path / "trace" / FILE) as changed:
         (line,) = changed.execute("SELECT said FROM frames WHERE id = 18").fetchone()
@@ -145,7 +135,6 @@ def test_the_first_difference_is_named(
 
 
 def test_what_is_kept_is_what_reached_the_model(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow_enough(monkeypatch)
     run(tiny_bundle(tmp_path / "b"), clip, tmp_path / "trace")
     from sightline.edge_app.captures import open_file
     from sightline.runtime import Bundle, prepare
