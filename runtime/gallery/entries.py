@@ -1,6 +1,7 @@
 """Checks on the way in, and the shapes of entries on the way in and out."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -62,7 +63,12 @@ def unit_rows(embeddings: NDArray[np.float32], dim: int | None) -> NDArray[np.fl
     Raises:
         GalleryError: Another shape or width, a vector that is not finite, or one of zeros.
     """
-    rows = np.atleast_2d(np.asarray(embeddings, np.float32))
+    given = np.asarray(embeddings, np.float32)
+    if given.ndim == 1 and len(given) == dim:  # the loop's case; the general one takes 5 us more
+        squared = float(given @ given)
+        if 1e-6 < squared < 1e6:  # else it may be zero, not finite, or too large for float32
+            return (given * np.float32(1 / math.sqrt(squared)))[np.newaxis]
+    rows = np.atleast_2d(given)
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise GalleryError(f"embeddings have shape (dim,) or (rows, dim), not {np.shape(embeddings)}")
     if dim is not None and rows.shape[1] != dim:

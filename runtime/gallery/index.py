@@ -46,6 +46,7 @@ class SearchIndex:
         lock: Held while entries or graph are read or changed.
         generation: Commits taken in.
         epoch: Of the vectors taken in.
+        newest_id: The highest id that the gallery had given by then, to an entry since removed perhaps.
         graph: The graph, or None.
         speed: What was measured with it, or None.
         samples: Live queries that wait to be compared with exact search.
@@ -57,6 +58,7 @@ class SearchIndex:
         self.lock = threading.Lock()
         self.generation = 0
         self.epoch = 0
+        self.newest_id = 0
         self.graph: Graph | None = None
         self.speed: Speed | None = None
         self.samples: deque[Sample] = deque(maxlen=16)
@@ -114,6 +116,7 @@ class SearchIndex:
             self.note = delta.note
             if last:
                 self.generation = delta.head.generation
+                self.newest_id = delta.head.next_id - 1
                 self._set_thresholds(delta.thresholds)
 
     def agrees_with(self, delta: Delta) -> bool:
@@ -125,6 +128,7 @@ class SearchIndex:
         """Take the place of everything with another index's entries; the graph is void."""
         with self.lock:
             self._table, self.generation, self.epoch = other._table, other.generation, other.epoch
+            self.newest_id = other.newest_id
             self.graph = self.speed = None
             self._set_thresholds(other.thresholds)
             self._recalls.clear()
@@ -170,9 +174,8 @@ class SearchIndex:
             if self._table is None or self._table.rows == 0:
                 return Matches(slots, similarity, exact)
             ids = self._table.ids[slots]
-        missing = slots < 0
-        if missing.any():
-            ids[missing] = -1
+        if exact:  # the graph answers only where it has k entries
+            ids[slots < 0] = -1
         return Matches(ids, similarity, exact)
 
     def match(self, query: NDArray[np.float32], k: int) -> tuple[Match, ...]:
@@ -182,8 +185,10 @@ class SearchIndex:
             table = self._table
             if table is None:
                 return ()
-            found = [(int(slot), float(near)) for slot, near in zip(slots[0], similarity[0], strict=True) if slot >= 0]
-            return tuple(self._named(table, slot, near) for slot, near in found)
+            found = slots[0] >= 0
+            described = table.describe(slots[0][found])
+            nearness = similarity[0][found].tolist()
+            return tuple(self._named(*one, near) for one, near in zip(described, nearness, strict=True))
 
     def snapshot(self) -> Snapshot:
         """Copy the live entries."""
@@ -255,15 +260,21 @@ class SearchIndex:
         if not found.all():
             return None
         slots = slots.reshape(ids.shape)
-        similarity = np.vecdot(table.matrix[slots], queries[:, None, :])
+        # One product for the loop's single query: 1 us less than the general form.
+        single = len(queries) == 1
+        similarity = (
+            (table.matrix[slots[0]] @ queries[0])[np.newaxis]
+            if single
+            else np.vecdot(table.matrix[slots], queries[:, None, :])
+        )
         tail = self._tail(table, self.graph)
         if tail < table.rows:
             late, late_similarity = nearest_rows(table.matrix[tail:], table.alive[tail:], queries, k)
             slots = np.concatenate([slots, np.where(late >= 0, late + tail, -1)], axis=1)
             similarity = np.concatenate([similarity, late_similarity], axis=1)
-        if len(queries) == 1:  # the loop's case; the general one takes 20 us more
-            first = np.argsort(-similarity[0], kind="stable")[:k]
-            return slots[:, first], similarity[:, first]
+        if single:  # the general case takes 20 us more
+            first = (-similarity[0]).argsort(kind="stable")[:k]
+            return slots[0].take(first)[np.newaxis], similarity[0].take(first)[np.newaxis]
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]  # nan sorts last
         return np.take_along_axis(slots, order, axis=1), np.take_along_axis(similarity, order, axis=1)
 
@@ -284,10 +295,9 @@ class SearchIndex:
         names = [self._table.name(int(slot)) for slot in slots[found]]
         self._cuts = dict(zip(names, cuts[found].tolist(), strict=True))
 
-    def _named(self, table: Table, slot: int, near: float) -> Match:
-        label, metadata = table.name(slot), _METADATA.decode(table.metadata(slot))
+    def _named(self, id: int, label: str, metadata: str, near: float) -> Match:
         cut = self._cuts.get(label, self.thresholds.similarity) if self.thresholds is not None else None
-        return Match(int(table.ids[slot]), label, near, metadata, cut)
+        return Match(id, label, near, {} if metadata == "{}" else _METADATA.decode(metadata), cut)
 
     def _sample(self, table: Table, queries: NDArray[np.float32], slots: NDArray[np.int64]) -> None:
         self._searches += 1
@@ -297,6 +307,8 @@ class SearchIndex:
     @staticmethod
     def _tail(table: Table, graph: Graph) -> int:
         """First row that is not in the graph."""
+        if graph.last_id >= table.last_id:
+            return table.rows
         return int(np.searchsorted(table.ids, graph.last_id, "right"))
 
 

@@ -20,7 +20,7 @@ LOWEST_RECALL = 0.98
 WIDEST_SEARCH = 512
 _K = 10
 _QUERIES = 64
-_WIDTHS = (16, 32, 64, 128, 256, WIDEST_SEARCH)
+_WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, WIDEST_SEARCH)
 # Noise that turns a stored vector into a query about as far from it as another photo of the same item.
 _NOISE = 0.5
 

@@ -110,7 +110,7 @@ class Table:
         """Row of each id, and whether it is there and live."""
         if self.rows == 0:
             return np.zeros(len(ids), np.int64), np.zeros(len(ids), bool)
-        slots = np.minimum(np.searchsorted(self.ids, ids), self.rows - 1)
+        slots = np.minimum(self.ids.searchsorted(ids), self.rows - 1)
         return slots, (self._ids[slots] == ids) & self._alive[slots]
 
     @property
@@ -127,9 +127,11 @@ class Table:
         """The label of a row."""
         return self._names[int(self._labels[slot])]
 
-    def metadata(self, slot: int) -> str:
-        """The metadata of a row, JSON."""
-        return self._metadata[slot]
+    def describe(self, slots: NDArray[np.int64]) -> list[tuple[int, str, str]]:
+        """Id, label and metadata, JSON, of rows."""
+        ids, numbers = self._ids[slots].tolist(), self._labels[slots].tolist()
+        metadata = [self._metadata[slot] for slot in slots.tolist()]
+        return [(id, self._names[number], text) for id, number, text in zip(ids, numbers, metadata, strict=True)]
 
     def label_counts(self) -> dict[str, int]:
         """Live entries of each label, most first."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightline.runtime import Gallery
+from sightline.runtime import Gallery, NewEntry
 from sightline.runtime.gallery import caretaker, graph
 from sightline.runtime.gallery.nearest import nearest_rows
 from sightline.runtime.gallery.speed import SMALLEST_GRAPH, recall_of
@@ -78,6 +78,23 @@ def test_removals_while_it_was_closed_are_respected(gallery: Gallery) -> None:
         matches = again.search(QUERIES, 10)
         truth = true_ids(ROWS[299:], QUERIES, 10) + 299
     assert not matches.exact and recall_of(matches.ids, truth) >= 0.98
+
+
+def test_a_graph_whose_newest_entries_were_removed_is_used(gallery: Gallery) -> None:
+    gallery.search(ROWS[0], 1)
+    gallery.settle(60)
+    newest = gallery.add_many([NewEntry("newest", row) for row in vectors(3, seed=8)])
+    gallery.settle(60)
+    gallery.remove(newest)
+    gallery.close()
+    with Gallery.open(gallery.path, model=MODEL) as again:
+        again.search(ROWS[0], 1)
+        assert again.settle(60)
+        assert again.stats().trouble is None and again.stats().graph_entries == len(ROWS)
+        late = again.add("late", vectors(4, seed=8)[3])
+        assert late == newest[-1] + 1 and again.settle(60)
+        matches = again.search(vectors(4, seed=8), 1)
+        assert not matches.exact and matches.ids[3, 0] == late and not set(newest) & set(matches.ids[:, 0].tolist())
 
 
 def test_it_is_made_anew_when_a_fifth_is_removed_and_replaced(gallery: Gallery) -> None:
