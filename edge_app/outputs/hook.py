@@ -15,6 +15,8 @@ from .event import Event
 from .outbox import DeliveryRefused
 
 MAX_RUNNING = 2
+# Linux starts no program with a variable of 128 KiB; the event is on standard input in any case.
+_LONGEST_VARIABLE = 100_000
 # What the service manager and our own options keep in the environment is nobody else's.
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
 
@@ -40,10 +42,10 @@ def split_command(command: str) -> list[str]:
 class Hook:
     """Runs a command for each event; a `Delivery`.
 
-    The event is one JSON line on its standard input; SIGHTLINE_EVENT, SIGHTLINE_LABEL and SIGHTLINE_JSON are
-    in its environment; what it says on stderr goes where ours goes. No shell reads the command, so no label can
-    become one. At most `MAX_RUNNING` run at a time; one that takes longer than the limit is killed with its
-    children. A command that fails is not run again: a relay that moved and then failed must not move twice.
+    The event is one JSON line on its standard input; SIGHTLINE_EVENT, SIGHTLINE_LABEL and, up to 100 kB,
+    SIGHTLINE_JSON are in its environment; what it says on stderr goes where ours goes. No shell reads the command,
+    so no label can become one. At most `MAX_RUNNING` run at a time; one that takes longer than the limit is killed
+    with its children. A command that fails is not run again: a relay that moved and then failed must not move twice.
 
     Args:
         command: A program and its arguments, quoted as for a shell.
@@ -123,8 +125,10 @@ class Hook:
 
 def _environment(event: Event, ours: Mapping[str, str]) -> dict[str, str]:
     kept = {key: value for key, value in ours.items() if key not in _OURS and not key.startswith("SIGHTLINE_")}
-    line = event.encode().decode()
-    told = {"EVENT": event.name, "LABEL": event.label or "", "JSON": line}
+    told = {"EVENT": event.name, "LABEL": event.label or ""}
+    line = event.encode()
+    if len(line) <= _LONGEST_VARIABLE:
+        told["JSON"] = line.decode()
     return {**kept, **{f"SIGHTLINE_{key}": value.replace("\x00", "") for key, value in told.items()}}
 
 

@@ -141,6 +141,15 @@ def script(folder: Path, body: str) -> str:
     return f"'{path}'"
 
 
+def test_a_command_gets_an_event_too_long_for_its_environment(tmp_path: Path) -> None:
+    body = "open(sys.argv[1], 'w').write(f\"{len(sys.stdin.read())} {'SIGHTLINE_JSON' in os.environ}\")"
+    hook, long = Hook(f"{script(tmp_path, body)} '{tmp_path / 'out'}'", 10, lambda text: None), event()
+    long.fields["matches"] = ["x" * 1000] * 200
+    hook.deliver([long])
+    wait_until(settled(hook))
+    assert (tmp_path / "out").read_text() == f"{len(long.encode().decode()) + 1} False"
+
+
 def settled(hook: Hook) -> Callable[[], bool]:
     return lambda: not hook._running
 
