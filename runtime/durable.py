@@ -1,7 +1,8 @@
 """Files that are either the old ones or the new ones, whatever is interrupted.
 
 A new file is written beside its place, flushed to the disk and renamed; a new folder likewise. A full disk or
-a lost process therefore leaves what stood there before.
+a lost process therefore leaves what stood there before. One moment is left: a folder that takes another one's place
+needs two renames, and a process killed between them leaves the old folder whole beside it, as `.NAME.*.old/NAME`.
 """
 
 import os
@@ -42,7 +43,8 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a staging folder that takes the place of `path` when the block ends well.
 
-    On any exception the staging folder is removed and `path` stays as it was.
+    On any exception the staging folder is removed and `path` stays as it was; a killed process leaves it behind, as
+    `.NAME.*.tmp`.
 
     Raises:
         OSError: It could not be written or renamed.
