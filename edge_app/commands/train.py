@@ -40,7 +40,13 @@ def parse_budget(text: str) -> float:
 @click.option("--seed", default=0, show_default=True, help="Same seed, same --epochs: same model.")
 @click.option("--dim", default=256, show_default=True, help="Width of the embedding.")
 @click.option("--root", metavar="DIR", help="Where torchvision data sets lie (DATA torchvision:NAME).")
-@click.option("--task", default="single-label", show_default=True, type=click.Choice(["single-label", "embedding"]))
+@click.option(
+    "--task",
+    default="single-label",
+    show_default=True,
+    type=click.Choice(["single-label", "embedding"]),
+    help="What devices answer by.",
+)
 @click.option("--recipe", metavar="FILE", help="TOML file with training values of your own; see docs/training.md.")
 @click.option("--teacher", metavar="RUN", help="Finished run of a larger net to learn from.")
 @click.option("--resume", is_flag=True, help="Go on where RUN was interrupted, with its options.")
