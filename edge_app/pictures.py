@@ -39,6 +39,18 @@ def write_picture(file: Path, image_bgr: Image) -> None:
         raise InputError(f"'{file}' cannot be written: {error.strerror or error}") from error
 
 
+def check_page(file: Path) -> None:
+    """Refuse a file name that no page can be written to, before any work is done.
+
+    Raises:
+        InputError: It does not end in .html, or its folder does not exist.
+    """
+    if file.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"'{file}' is no page's name: expected it to end in .html")
+    if not file.absolute().parent.is_dir():
+        raise InputError(f"'{file}' cannot be written: its folder does not exist")
+
+
 def write_page_file(file: Path, text: str) -> None:
     """Write a page, whole or not at all.
 

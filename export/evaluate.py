@@ -6,21 +6,20 @@ as on the device.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.preprocess import InputSpec
+from sightline.runtime.rates import Rate as Rate
+from sightline.runtime.rates import rate as rate
 from sightline.runtime.reporter import QuietReporter, Reporter
 from sightline.runtime.session import Session
 
 from .photos import prepared
 
 _BATCH = 8
-# The 97.5th percentile of the normal distribution: a two-sided interval of 95 %.
-_Z = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +38,6 @@ class Outputs:
     def answers(self) -> NDArray[np.int64]:
         """The index of the first answer to each photo."""
         return np.asarray(self.logits.argmax(axis=1), np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A share of photos with its 95 % interval (Wilson's score interval).
-
-    Attributes:
-        value: 0 to 1; nan where there is no photo.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-        images: How many photos.
-    """
-
-    value: float
-    low: float
-    high: float
-    images: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +90,6 @@ def run_variants(
         name: Outputs(np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows]))
         for name, rows in answers.items()
     }
-
-
-def rate(hits: NDArray[np.bool_]) -> Rate:
-    """Give a share with its interval: Wilson (1927), "Probable inference", JASA 22."""
-    images = int(hits.size)
-    if not images:
-        return Rate(float("nan"), 0.0, 1.0, 0)
-    share = float(hits.mean())
-    middle = (share + _Z**2 / (2 * images)) / (1 + _Z**2 / images)
-    half = _Z / (1 + _Z**2 / images) * sqrt(share * (1 - share) / images + _Z**2 / (4 * images**2))
-    return Rate(share, max(0.0, middle - half), min(1.0, middle + half), images)
 
 
 def top_k(logits: NDArray[np.float32], truth: NDArray[np.int64], k: int) -> NDArray[np.bool_]:

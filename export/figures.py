@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from sightline.runtime.manifest import DecisionPolicy, GateResult
 from sightline.runtime.preprocess import InputSpec
+from sightline.runtime.rates import Reliability as Reliability
+from sightline.runtime.rates import reliability as bin_answers
 from sightline.runtime.recognition import softmax
 
 from .evaluate import Drift, Outputs, Rate, rate
@@ -21,7 +23,6 @@ from .quantize_sensitivity import LayerSensitivity
 from .run import Epoch
 from .saturation_audit import Saturation
 
-_BINS = 10
 _PAIRS = 8
 
 
@@ -109,23 +110,6 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True)
-class Reliability:
-    """How well probabilities fit how often answers are right, in ten bins of equal width.
-
-    Attributes:
-        confidence: Mean probability of the first answer in each bin; None where it is empty.
-        accuracy: Share of right answers in each bin; None where it is empty.
-        count: Photos in each bin.
-        error: Expected calibration error: the mean gap, weighted by the photos.
-    """
-
-    confidence: tuple[float | None, ...]
-    accuracy: tuple[float | None, ...]
-    count: tuple[int, ...]
-    error: float
-
-
-@dataclass(frozen=True, slots=True)
 class CalibrationFacts:
     """What quantization looked at: how many photos of how many classes, and the hash of their contents."""
 
@@ -195,16 +179,4 @@ def confusions(outputs: Outputs, truth: NDArray[np.int64], labels: Sequence[str]
 
 def reliability(outputs: Outputs, truth: NDArray[np.int64], temperature: float) -> Reliability:
     """Bin the first answers by their probability."""
-    probability = softmax(outputs.logits, temperature).max(axis=1)
-    right = outputs.answers == truth
-    bins = np.minimum((probability * _BINS).astype(int), _BINS - 1)
-    rows = [bins == number for number in range(_BINS)]
-    confidence = [float(probability[row].mean()) if row.any() else None for row in rows]
-    accuracy = [float(right[row].mean()) if row.any() else None for row in rows]
-    count = [int(row.sum()) for row in rows]
-    gaps = [
-        abs(sure - true) * number
-        for sure, true, number in zip(confidence, accuracy, count, strict=True)
-        if sure is not None and true is not None
-    ]
-    return Reliability(tuple(confidence), tuple(accuracy), tuple(count), sum(gaps) / max(1, len(truth)))
+    return bin_answers(softmax(outputs.logits, temperature).max(axis=1), outputs.answers == truth)

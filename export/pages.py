@@ -41,11 +41,15 @@ def render_page(template: str, **values: Any) -> str:
 
 def thumbnail(path: Path, side: int = _THUMBNAIL) -> str:
     """Give the middle square of a photo as a data address."""
-    frame = read_image(path)
+    return data_address(square(read_image(path), side))
+
+
+def square(frame: Image, side: int = _THUMBNAIL) -> Image:
+    """Give the middle square of a frame, uint8 (side, side, 3)."""
     rows, columns = frame.shape[:2]
     edge = min(rows, columns)
     top, left = (rows - edge) // 2, (columns - edge) // 2
-    return data_address(resize_exact(frame[top : top + edge, left : left + edge], side, side))
+    return resize_exact(frame[top : top + edge, left : left + edge], side, side)
 
 
 def data_address(image_bgr: Image) -> str:

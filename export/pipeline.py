@@ -18,6 +18,7 @@ from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.manifest import Embedding, GateResult, Manifest, Variant
 from sightline.runtime.preprocess import Image, prepare_batch, read_image
 from sightline.runtime.reporter import QuietReporter, Reporter
+from sightline.runtime.session import Session
 
 from .calibration import in_turn
 from .decision import DecisionFit, fit_decision
@@ -25,6 +26,7 @@ from .figures import CalibrationFacts, Report, VariantFigures, class_figures, co
 from .float_model import float_graph, model_name
 from .gate import Candidate, Limits, judge
 from .latency import describe_cpu
+from .mistakes import mistake_maps
 from .onnx_graph import serialize
 from .onnx_notes import with_notes
 from .parity import Parity, check_parity
@@ -113,9 +115,16 @@ def export_bundle(
     files = _model_files(built, source, report)
     files |= golden_files(in_turn(source.evaluation), {one.name: one.session for one in built}, source.spec)
     files["report.json"] = msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
-    files["report.html"] = render_report(report, fit, source.evaluation, source.gallery).encode()
+    default = next(one.session for one in built if one.name == gate.default_variant)
+    maps = _mistake_maps(report, source, default, reporter)
+    files["report.html"] = render_report(report, fit, source.evaluation, source.gallery, maps).encode()
     manifest = write_bundle(place, _manifest(source, report, built, files), files)
     return ExportResult(place, manifest, report)
+
+
+def _mistake_maps(report: Report, source: ExportSource, session: Session, reporter: Reporter) -> dict[Path, str]:
+    mistakes = [(source.evaluation[one.example].path, source.labels.index(one.answer)) for one in report.confusions]
+    return mistake_maps(session, source.spec, mistakes, reporter)
 
 
 def _prepared(images: list[LabelledImage], source: ExportSource) -> Image:

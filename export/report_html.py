@@ -1,7 +1,8 @@
 """report.html: one file that opens offline, without scripts, on a phone or a desk, in light or dark."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +19,11 @@ _LEAST_IMAGES = 3
 
 
 def render_report(
-    report: Report, fit: DecisionFit, evaluation: Sequence[LabelledImage], gallery: Sequence[LabelledImage]
+    report: Report,
+    fit: DecisionFit,
+    evaluation: Sequence[LabelledImage],
+    gallery: Sequence[LabelledImage],
+    maps: Mapping[Path, str],
 ) -> str:
     """Render the report.
 
@@ -27,6 +32,7 @@ def render_report(
         fit: The scores that the thresholds were fitted to.
         evaluation: The evaluation photos, in the order that `report.confusions` counts in.
         gallery: Photos that show what an item was taken for.
+        maps: For the worst mistakes the address of a picture of what the answer rests on.
     """
     shown = {image.label: image for image in reversed([*evaluation, *gallery])}
     return render_page(
@@ -39,6 +45,7 @@ def render_report(
         weakest=[one for one in report.classes if one.top1 < 1 and one.images >= _LEAST_IMAGES][:_WEAKEST],
         perfect=sum(one.top1 == 1 for one in report.classes),
         photo=lambda row: thumbnail(evaluation[row].path),
+        map_of=lambda row: maps.get(evaluation[row].path, ""),
         sample=lambda label: thumbnail(shown[label].path) if label in shown else "",
         plots=_plots(report, fit),
     )

@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sightline.runtime import InputError
-
 from ..console import ConsoleReporter, print_json, print_table
-from ..pictures import write_page_file
+from ..pictures import check_page, write_page_file
 
 if TYPE_CHECKING:
     from sightline.export.data_report import DataReport
@@ -54,10 +52,8 @@ def command(
       sightline data photos/ --out report.html
       sightline data train.csv --val val.csv --label-column class_name --weights mobilenet_v2.pth --out report.html
     """
-    if out is not None and not out.lower().endswith((".html", ".htm")):
-        raise InputError(f"'{out}' is no page's name: expected it to end in .html")
-    if out is not None and not Path(out).absolute().parent.is_dir():
-        raise InputError(f"'{out}' cannot be written: its folder does not exist")
+    if out is not None:
+        check_page(Path(out))
     if bundle is not None and weights is not None:
         raise click.UsageError("give --bundle or --weights, not both")
     if arch is not None and weights is None:

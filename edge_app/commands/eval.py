@@ -5,9 +5,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import click
+import msgspec
 import numpy as np
 
 from sightline.runtime import Bundle, InputError, Recognition, Recognizer, read_image
+from sightline.runtime.breakdown import Breakdown, GroupFigures, break_down, check_columns
 from sightline.runtime.dataset import LabelledImage, match_labels, read_dataset
 from sightline.runtime.evaluation import Evaluation, Retrieval, decision_scores, evaluate_answers
 from sightline.runtime.gallery import Catalogue, open_catalogue
@@ -15,7 +17,7 @@ from sightline.runtime.manifest import Manifest
 
 from ..console import ConsoleReporter, print_json, print_table
 from ..options import device_options
-from ..pictures import check_picture, write_picture
+from ..pictures import check_page, check_picture, write_page_file, write_picture
 
 
 @click.command()
@@ -23,6 +25,8 @@ from ..pictures import check_picture, write_picture
 @click.argument("data")
 @click.option("--label-column", default="label", show_default=True, help="CSV column with the label or its index.")
 @click.option("--gallery", metavar="GALLERY", help="Measure look-up in this gallery or collection, and decide with it.")
+@click.option("--group", "columns", multiple=True, metavar="COLUMN", help="CSV column to tell apart by; repeat it.")
+@click.option("--report", metavar="FILE", help="Write a page with the worst mistakes: report.html.")
 @click.option("--plot", metavar="FILE", help="Draw scores of known and unknown items and their curve: .png or .jpg.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @device_options
@@ -31,6 +35,8 @@ def command(
     data: str,
     label_column: str,
     gallery: str | None,
+    columns: tuple[str, ...],
+    report: str | None,
     plot: str | None,
     as_json: bool,
     provider: str,
@@ -40,17 +46,22 @@ def command(
     """Measure BUNDLE on DATA, a folder of class folders or a CSV file.
 
     Labels that neither the model nor the gallery knows count as unknown items. Without --gallery, retrieval
-    asks each image against all others of DATA.
+    asks each image against all others of DATA. --group says where the model is weak: a table for each value of a
+    column (light, camera, site) with counts and 95 % intervals. --report needs the workstation's packages.
 
     \b
     Example:
       sightline eval kiosk.bundle photos/ --json
       sightline eval kiosk.bundle val.csv --label-column class_name --gallery shop.gallery --plot curve.png
+      sightline eval kiosk.bundle val.csv --group light --group camera --report report.html
     """
     if plot is not None:
         check_picture(Path(plot))
+    if report is not None:
+        check_page(Path(report))
     loaded = Bundle.load(bundle)
     images = match_labels(read_dataset(data, label_column), loaded.labels)
+    check_columns(images, columns)
     recognizer = Recognizer(loaded, provider, variant, threads)
     lookup = open_catalogue(gallery, recognizer.model_id, create=False) if gallery else None
     with lookup or nullcontext():
@@ -62,7 +73,15 @@ def command(
     result = evaluate_answers(answers, labels, loaded.manifest, recognizer.variant.name, known)
     if plot is not None:
         _draw(Path(plot), answers, labels, loaded.manifest, known, result.unknown.auc)
-    print_json(result) if as_json else _print(result)
+    reporter = ConsoleReporter()
+    with reporter.task("looking into the answers"):
+        parts = break_down(answers, kept, loaded.labels, columns)
+    if report is not None:
+        _write_report(Path(report), recognizer, result, parts, kept, reporter)
+    if as_json:
+        print_json({**msgspec.to_builtins(result), **msgspec.to_builtins(parts)})
+    else:
+        _print(result, parts)
     return 1 if len(kept) < len(images) else 0
 
 
@@ -98,14 +117,34 @@ def _draw(
     write_picture(file, draw_curves(scores[is_known], scores[~is_known], auc))
 
 
-def _print(result: Evaluation) -> None:
+def _write_report(
+    file: Path,
+    recognizer: Recognizer,
+    result: Evaluation,
+    parts: Breakdown,
+    images: Sequence[LabelledImage],
+    reporter: ConsoleReporter,
+) -> None:
+    from sightline.export.eval_html import render_eval_page
+
+    write_page_file(file, render_eval_page(recognizer, result, parts, images, reporter))
+
+
+def _print(result: Evaluation, parts: Breakdown) -> None:
     retrieval, unknown, latency = result.retrieval, result.unknown, result.latency_ms
+    averages, embeddings = parts.averages, parts.embeddings
     rows = [
         ("images", str(result.images)),
         ("top-1", _rate(result.top1)),
         ("top-5", _rate(result.top5)),
+        ("macro precision", _rate(averages.macro_precision if averages else None)),
+        ("macro recall", _rate(averages.macro_recall if averages else None)),
+        ("macro F1, micro F1", f"{averages.macro_f1:.4f}, {averages.micro_f1:.4f}" if averages else "-"),
+        ("mean average precision", _rate(averages.average_precision if averages else None)),
+        ("calibration error", _rate(parts.calibration.error if parts.calibration else None)),
         ("recall@1", _rate(retrieval.recall_at_1 if retrieval else None) + _against(retrieval)),
         ("recall@5", _rate(retrieval.recall_at_5 if retrieval else None) + _against(retrieval)),
+        ("retrieval mAP, NMI", f"{_rate(embeddings.mean_average_precision)}, {_rate(embeddings.nmi)}"),
         ("known called unknown", _rate(unknown.false_reject_rate)),
         ("known called another", _rate(unknown.wrong_rate)),
         ("unknown given a label", f"{_rate(unknown.false_accept_rate)} of {unknown.unknown_images}"),
@@ -119,6 +158,24 @@ def _print(result: Evaluation) -> None:
         ("weakest classes", "images", "precision", "recall", "F1"),
         [(label, one.images, one.precision, one.recall, one.f1) for label, one in worst],
     )
+    _print_pairs(parts)
+    for column, groups in parts.groups.items():
+        click.echo()
+        names = (f"by {column}", "images", "top-1", "95 % interval", "recall@1", "")
+        print_table(names, [_row(value, one) for value, one in groups.items()])
+
+
+def _print_pairs(parts: Breakdown) -> None:
+    if parts.confusions:
+        click.echo()
+        rows = [(one.truth, one.answer, one.count, one.files[0]) for one in parts.confusions]
+        print_table(("mistaken", "for", "images", "e.g."), rows)
+
+
+def _row(value: str, one: GroupFigures) -> tuple[object, ...]:
+    interval = f"{one.top1.low:.4f} to {one.top1.high:.4f}" if one.top1 else "-"
+    found = _rate(one.recall_at_1.value if one.recall_at_1 else None)
+    return value, one.images, _rate(one.top1.value if one.top1 else None), interval, found, "weak" if one.weak else ""
 
 
 def _rate(value: float | None) -> str:
