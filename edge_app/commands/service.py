@@ -61,8 +61,10 @@ def install_command(
     if only_print:
         click.echo(f"# {places.unit}\n{unit}\n# {places.config}\n{config}")
         return 0
-    installer.install(places, unit, config)
+    token = installer.install(places, unit, config, plan.service.needs.token)
     reporter.say(f"wrote {places.unit} and {places.config}")
+    if token is not None:
+        reporter.say(f"the token of its kiosk page: {token} (kept in {places.token})")
     if no_start or not places.live:
         reporter.say(f"start it with: systemctl daemon-reload && systemctl enable --now {name}")
         return 0
@@ -103,7 +105,7 @@ def show_command(name: str, root: str) -> int:
 @_ROOT
 @click.option("--keep-config", is_flag=True, help="Leave the configuration file.")
 def remove_command(name: str, root: str, keep_config: bool) -> int:
-    """Stop a service and delete its unit and configuration; gallery and outputs stay.
+    """Stop a service and delete its unit, configuration and token; gallery and outputs stay.
 
     \b
     Example:

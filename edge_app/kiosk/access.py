@@ -12,6 +12,7 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,6 +25,8 @@ from sightline.runtime.errors import InputError
 from .address import Address
 
 TOKEN_VARIABLE = "SIGHTLINE_KIOSK_TOKEN"
+# What systemd hands a service, see `service.unit`: neither its environment nor its log holds the token.
+TOKEN_CREDENTIAL = "kiosk-token"
 MIN_TOKEN = 16
 COOKIE_DAYS = 30
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -133,17 +136,23 @@ class Guard:
 
 
 def make_door(address: Address, environment: Mapping[str, str]) -> Door:
-    """Settle the token: none on loopback, else the one of the environment, else a new one.
+    """Settle the token: none on loopback, else the one of the environment or the service's, else a new one.
 
     Raises:
         InputError: The environment's token is too short to be a secret.
     """
     if address.loopback:
         return Door(address)
-    given = environment.get(TOKEN_VARIABLE, "").strip()
+    given = environment.get(TOKEN_VARIABLE, "").strip() or _credential(environment)
     if given and len(given) < MIN_TOKEN:
         raise InputError(f"{TOKEN_VARIABLE} has {len(given)} letters: a token needs at least {MIN_TOKEN}")
     return Door(address, given or secrets.token_urlsafe(24), fresh=not given)
+
+
+def _credential(environment: Mapping[str, str]) -> str:
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    file = Path(folder) / TOKEN_CREDENTIAL if folder else None
+    return file.read_text(encoding="ascii").strip() if file is not None and file.is_file() else ""
 
 
 def _from_elsewhere(headers: Headers, host: str, reading: bool) -> bool:

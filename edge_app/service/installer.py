@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -42,13 +43,21 @@ class Places:
         return self.root / "etc/sightline" / f"{self.name}.toml"
 
     @property
+    def token(self) -> Path:
+        """The file with the token of the kiosk page, where other machines can reach it."""
+        return self.config.with_suffix(".token")
+
+    @property
     def live(self) -> bool:
         """Whether systemd runs this very system."""
         return self.root == Path("/") and Path("/run/systemd/system").is_dir()
 
 
-def install(places: Places, unit: str, config: str) -> None:
-    """Write both files, each whole or not at all; the configuration can be read by root only.
+def install(places: Places, unit: str, config: str, needs_token: bool = False) -> str | None:
+    """Write the files, each whole or not at all; configuration and token can be read by root only.
+
+    Returns:
+        The token of the kiosk page where one was made; an earlier one stays.
 
     Raises:
         InputError: They cannot be written.
@@ -57,9 +66,13 @@ def install(places: Places, unit: str, config: str) -> None:
         for file in (places.config, places.unit):
             file.parent.mkdir(parents=True, exist_ok=True)
         write_file(places.config, config.encode(), 0o600)
+        token = secrets.token_urlsafe(24) if needs_token and not places.token.exists() else None
+        if token is not None:
+            write_file(places.token, token.encode(), 0o600)
         write_file(places.unit, unit.encode())
     except PermissionError as error:
         raise InputError(f"'{error.filename}' cannot be written: run it with sudo") from error
+    return token
 
 
 def installed(places: Places) -> bool:
@@ -68,7 +81,7 @@ def installed(places: Places) -> bool:
 
 
 def remove(places: Places, keep_config: bool) -> list[Path]:
-    """Delete the unit and the configuration; what the run wrote stays.
+    """Delete the unit, the configuration and the token; what the run wrote stays.
 
     Returns:
         What was deleted.
@@ -78,10 +91,11 @@ def remove(places: Places, keep_config: bool) -> list[Path]:
     """
     if not installed(places):
         raise InputError(f"there is no service '{places.name}': '{places.unit}' does not exist")
-    doomed = [places.unit] if keep_config else [places.unit, places.config]
+    every = [places.unit] if keep_config else [places.unit, places.config, places.token]
+    doomed = [file for file in every if file.exists()]
     try:
         for file in doomed:
-            file.unlink(missing_ok=True)
+            file.unlink()
     except PermissionError as error:
         raise InputError(f"'{error.filename}' cannot be deleted: run it with sudo") from error
     return doomed

@@ -40,6 +40,7 @@ def needs_of(command: click.Command, given: Mapping[str, Any]) -> Needs:
         loopback=bool(_hosts(given)) or scheme in _FAR_AWAY,
         any_device=_any_device(scheme, provider) or bool(commands),
         runs_commands=bool(commands),
+        token=bool(given.get("kiosk")) and _beyond(_listening_host(str(given["kiosk"]))),
     )
 
 

@@ -32,6 +32,7 @@ class Needs:
         loopback: Whether it serves or reaches only this machine.
         any_device: Whether devices cannot be listed beforehand (GPUs, the Raspberry Pi's camera, what commands use).
         runs_commands: Whether it starts commands of the user's.
+        token: Whether it serves a page that asks other machines for a token.
     """
 
     writes: tuple[Path, ...] = ()
@@ -41,6 +42,7 @@ class Needs:
     loopback: bool = False
     any_device: bool = False
     runs_commands: bool = False
+    token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ def _start(service: Service) -> Iterator[str]:
     yield "NotifyAccess=main"
     yield "# The configuration may hold passwords: root owns it, and the run is handed a copy."
     yield f"LoadCredential=config:{service.config}"
+    if service.needs.token:
+        yield f"LoadCredential=kiosk-token:{service.config.with_suffix('.token')}"
     yield f"ExecStart={words} run --config ${{CREDENTIALS_DIRECTORY}}/config"
     yield "# SIGHUP loads bundle and gallery again."
     yield "ExecReload=/bin/kill -HUP $MAINPID"

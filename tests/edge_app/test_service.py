@@ -11,6 +11,8 @@ import pytest
 
 from sightline.edge_app import cli
 from sightline.edge_app.commands.run import command as run_command
+from sightline.edge_app.kiosk.access import make_door
+from sightline.edge_app.kiosk.address import Address as KioskAddress
 from sightline.edge_app.service.config import keys_of, read_config, render_config
 from sightline.edge_app.service.installer import Places
 from sightline.edge_app.service.plan import plan_service
@@ -119,6 +121,26 @@ def test_install_show_and_remove(opt: Path, capsys: pytest.CaptureFixture[str]) 
     assert cli.run(["service", "remove", "--root", str(opt / "root")]) == 0
     assert not unit.exists() and not written.exists() and gallery.is_dir()
     assert cli.run(["service", "show", "--root", str(opt / "root")]) == 1
+
+
+def test_the_token_of_a_kiosk_lasts_and_reaches_no_log(opt: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    etc = opt / "root/etc/sightline"
+    assert install(opt, "--source", "0", "--kiosk") == 0
+    assert not (etc / "sightline.token").exists()
+    assert install(opt, "--source", "0", "--kiosk", "0.0.0.0:8080") == 0
+    token = (etc / "sightline.token").read_text()
+    assert token in capsys.readouterr().err and (etc / "sightline.token").stat().st_mode & 0o077 == 0
+    unit = (opt / "root/etc/systemd/system/sightline.service").read_text()
+    assert "LoadCredential=kiosk-token:/etc/sightline/sightline.token" in unit and token not in unit
+    assert install(opt, "--source", "0", "--kiosk", "0.0.0.0:8081") == 0
+    assert (etc / "sightline.token").read_text() == token and token not in capsys.readouterr().err
+    # systemd hands it over under this name.
+    (etc / "sightline.token").rename(etc / "kiosk-token")
+    door = make_door(KioskAddress("0.0.0.0", 8080), {"CREDENTIALS_DIRECTORY": str(etc)})
+    assert door.token == token and not door.fresh
+    (etc / "kiosk-token").rename(etc / "sightline.token")
+    assert cli.run(["service", "remove", "--root", str(opt / "root")]) == 0
+    assert not list(etc.iterdir())
 
 
 @pytest.mark.parametrize(
