@@ -38,6 +38,8 @@ class Summary:
         """The summary in words."""
         if not self.frames:
             return "no frame was answered"
+        if self.frames == 1:
+            return f"1 frame, frame to answer {self.p50_ms:.1f} ms, {'un' if self.unknown else ''}known"
         return (
             f"{self.frames} frames in {self.seconds:.1f} s ({self.fps:.1f} fps), "
             f"frame to answer {self.p50_ms:.1f} ms (median) and {self.p95_ms:.1f} ms (p95), "
