@@ -22,7 +22,7 @@ test: $(VENV)/.installed  ## the tests, under ten minutes on two cores
 test-slow: $(VENV)/.installed  ## crash loops, soaks and other long truths
 	$(BIN)/python -m pytest -m slow
 
-crash: $(VENV)/.installed  ## the gallery: 1,000 kills, every disk call failed, 500 power cuts, 14,500 damages; about an hour
+crash: $(VENV)/.installed  ## the gallery: 1,000 kills, every disk call failed, 500 power cuts, 15,900 damages; about an hour
 	$(BIN)/python -m pytest -m slow -rP tests/runtime/gallery
 
 # The long forms of the soak tests; CI runs short ones with the other tests.

@@ -29,9 +29,13 @@ Answers = list[object]
 def answers(folder: Path) -> Answers:
     """Everything a user sees; raises GalleryError where damage is found."""
     with Gallery.open(folder, model=MODEL, create=False) as gallery:
-        stored = list(gallery.entries())
-        matches = [gallery.match(query, 10) for query in QUERIES]
-        return [stored, [gallery.crop(entry.id) for entry in stored], matches, gallery.labels()]
+        return _seen(gallery)
+
+
+def _seen(gallery: Gallery) -> Answers:
+    stored = list(gallery.entries())
+    matches = [gallery.match(query, 10) for query in QUERIES]
+    return [stored, [gallery.crop(entry.id) for entry in stored], matches, gallery.labels()]
 
 
 def flip(data: bytearray, chance: random.Random) -> None:
@@ -98,6 +102,40 @@ def damage_graph(
     return counts
 
 
+def damage_log(place: Path, state: Path, kind: Callable[..., None], turns: int, chance: random.Random) -> Counter[str]:
+    """Damage the write-ahead log of a gallery that is open, and of one whose process died.
+
+    The open one must show the truth or a sentence. Of the other SQLite itself drops what follows the damage: it may
+    also show what was true after an earlier commit, never a mixture.
+    """
+    counts: Counter[str] = Counter()
+    folder, dead = place / "log", place / "dead"
+    for turn in range(turns):
+        for old in (folder, dead):
+            shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(state, folder)
+        with Gallery.open(folder, model=MODEL) as opened:
+            truths = [_seen(opened)]
+            for step in range(2):
+                opened.add("late", vectors(1, seed=10 * turn + step)[0], crop=frame(step, 100))
+                truths.append(_seen(opened))
+            log = folder / "gallery.db-wal"
+            data = bytearray(log.read_bytes())
+            if not data:  # the background was quicker and has copied it back
+                counts["no log"] += 1
+                continue
+            kind(data, chance)
+            dead.mkdir()
+            shutil.copy(folder / "gallery.db", dead)
+            (dead / log.name).write_bytes(data)
+            with log.open("r+b") as stream:
+                stream.write(data)
+                stream.truncate()
+            counts[f"open: {_verdict(folder, truths[-1:])}"] += 1
+        counts[f"dead: {_verdict(dead, truths)}"] += 1
+    return counts
+
+
 def swap(place: Path, states: list[Path], large: Path, turns: int, chance: random.Random) -> Counter[str]:
     """Put files of the past or of another gallery in place of the present ones."""
     truths = [answers(state) for state in states]
@@ -149,8 +187,10 @@ def main(place: Path, flips: int, sectors: int, truncations: int, swaps: int, se
     for kind, turns in ((flip, flips), (zero_sector, sectors), (truncate, truncations)):
         database = damage_database(place, states[-1], kind, turns - turns // 2, chance)
         graph = damage_graph(place, large, kind, turns // 2, chance)
+        log = damage_log(place, states[-1], kind, turns // 10, chance)
         print(f"{turns} of {kind.__name__}: gallery.db {dict(database)}, graph.bin {dict(graph)}", flush=True)
-        wrong += database["WRONG"] + graph["WRONG"]
+        print(f"{turns // 10} more in the log: {dict(log)}", flush=True)
+        wrong += sum(count for part in (database, graph, log) for what, count in part.items() if "WRONG" in what)
     found = swap(place, states, large, swaps, chance)
     print(f"{swaps} swapped files: {dict(found)}")
     print("no crash, no wrong answer" if not wrong + found["WRONG"] else "WRONG ANSWERS")
