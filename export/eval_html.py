@@ -45,5 +45,6 @@ def render_eval_page(
         map_of=lambda file: maps.get(Path(file), ""),
         sample=lambda label: thumbnail(first[label]) if label in first else "",
         reliability=plots.reliability_plot(parts.calibration) if parts.calibration else "",
+        matrix=plots.matrix_plot(parts.confusion_matrix) if parts.confusions else "",
         weakest=sorted(result.per_class.items(), key=lambda item: (item[1].f1, item[0]))[:_WEAKEST],
     )

@@ -3,7 +3,8 @@
 Every function gives one `<svg>` whose strokes and fills are classes of the page's style sheet.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -109,6 +110,35 @@ def channel_plot(histograms: Sequence[Sequence[float]]) -> str:
         places = [axes.at(min(255, (number + 0.5) * step), share) for number, share in enumerate(shares)]
         drawn += _polyline(places, f"line {kind}")
     return _svg("Brightness of red, green and blue", axes, drawn, _percent, whole_x=True)
+
+
+def matrix_plot(matrix: Mapping[str, Mapping[str, int]], most: int = 40) -> str:
+    """Draw a confusion matrix, rows the truth and columns the answer; the `most` labels with the most mistakes."""
+    wrong = Counter[str]()
+    for truth, answers in matrix.items():
+        for answer, count in answers.items():
+            wrong.update({truth: count * (truth != answer), answer: count * (truth != answer)})
+    labels = sorted(label for label, _ in wrong.most_common(most))
+    cell, edge = 12, 150
+    size = edge + cell * len(labels)
+    drawn = []
+    for row, truth in enumerate(labels):
+        y, images = edge + cell * row, max(1, sum(matrix.get(truth, {}).values()))
+        name = escape(truth if len(truth) <= 22 else truth[:21] + "…")
+        drawn.append(f'<text x="{edge - 5}" y="{y + 9}" text-anchor="end">{name}</text>')
+        drawn.append(f'<text transform="translate({y + 9} {edge - 5}) rotate(-90)">{name}</text>')
+        for column, answer in enumerate(labels):
+            count = matrix.get(truth, {}).get(answer, 0)
+            kind = "fill-a" if row == column else "fill-b" if count else "track"
+            drawn.append(
+                f'<rect class="{kind}" x="{edge + cell * column}" y="{y}" width="{cell - 1}" height="{cell - 1}" '
+                f'opacity="{0.25 + 0.75 * count / images if count else 0.35:.2f}"><title>{escape(truth)} taken for '
+                f"{escape(answer)}: {count}</title></rect>"
+            )
+    return (
+        f'<svg class="matrix" viewBox="0 0 {size} {size}" width="{size}" role="img" aria-label="Confusion matrix">'
+        f"{''.join(drawn)}</svg>"
+    )
 
 
 def interval_bar(share: Rate) -> str:

@@ -83,11 +83,17 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """What `break_down` found; the first three are None or empty where the classifier knows none of the labels."""
+    """What `break_down` found; the first four are None or empty where the classifier knows none of the labels.
+
+    Attributes:
+        confusion_matrix: Of each true label the answers given, with their images.
+        groups: By column, by value, the weakest first.
+    """
 
     averages: Averages | None
     calibration: Reliability | None
     confusions: tuple[Confusion, ...]
+    confusion_matrix: dict[str, dict[str, int]]
     embeddings: Embeddings
     groups: dict[str, dict[str, GroupFigures]]
 
@@ -123,17 +129,19 @@ def break_down(
     right = np.full(len(images), -1, np.int64)
     averages, calibration = None, None
     confusions: tuple[Confusion, ...] = ()
+    matrix: dict[str, dict[str, int]] = {}
     if len(rows):
         probabilities = np.stack([answers[row].probabilities for row in rows])
         said = probabilities.argmax(axis=1)
         right[rows] = said == truth
         averages = _averages(probabilities, said, truth, labels)
         calibration = reliability(probabilities.max(axis=1), said == truth)
+        matrix = {labels[one]: _answers(said[truth == one], labels) for one in np.unique(truth).tolist()}
         confusions = _confusions(probabilities, truth, [images[row] for row in rows], labels)
     found = nearest_hits(embeddings, names)
     groups = {column: _groups(column, images, right, found) for column in columns}
     pairs = Embeddings(retrieval_precision(embeddings, names), cluster_agreement(embeddings, names))
-    return Breakdown(averages, calibration, confusions, pairs, groups)
+    return Breakdown(averages, calibration, confusions, matrix, pairs, groups)
 
 
 def _averages(
@@ -163,6 +171,10 @@ def _confusions(
         files = [str(images[row].path) for row in wrong if (truth[row], said[row]) == (true, answer)]
         found.append(Confusion(labels[true], labels[answer], count, tuple(files[:_EXAMPLES])))
     return tuple(found)
+
+
+def _answers(said: NDArray[np.int64], labels: Sequence[str]) -> dict[str, int]:
+    return {labels[answer]: count for answer, count in Counter(said.tolist()).most_common()}
 
 
 def _groups(

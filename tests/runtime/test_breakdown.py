@@ -91,6 +91,7 @@ def test_averages_confusions_and_groups() -> None:
     )
     missed = int(((lights == "dark") & (truth == 1)).sum())
     assert [(one.truth, one.answer, one.count, len(one.files)) for one in found.confusions] == [("b", "c", missed, 3)]
+    assert found.confusion_matrix["b"] == {"b": int((said[truth == 1] == 1).sum()), "c": missed}
     dark, bright, none = (found.groups["light"][value] for value in ("dark", "bright", "(none)"))
     assert dark.images == (lights == "dark").sum() and dark.weak and not bright.weak
     assert dark.top1.value == pytest.approx(1 - missed / dark.images) and bright.top1.value == 1
