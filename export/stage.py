@@ -221,19 +221,24 @@ def _split(
 
 
 def _model(options: TrainOptions, classes: int, spec: InputSpec) -> tuple[RecognitionModel, str]:
+    model = _built(options, classes, spec.height)
     try:
-        model = build_model(options.arch, classes, options.dim, spec.height)
-        with torch.inference_mode():
-            model.eval()(torch.zeros((2, spec.height, spec.width, 3), dtype=torch.uint8))
         note = load_weights(model, options.weights).note
     except WeightsError as error:
         raise InputError(str(error)) from error
-    # What a network cannot see it says with whatever trips first: a size below zero, a patch cut in half.
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"{options.arch} cannot see pictures of {spec.height} px: choose another --image-size"
-        ) from error
     # timm's networks need not register their layers in the order they run in.
     if options.weights != "none" and options.arch in ARCHITECTURES:
         balance_filters(model.trunk)
     return model, note
+
+
+def _built(options: TrainOptions, classes: int, size: int) -> RecognitionModel:
+    """Build the model and see whether it takes pictures of this size, before hours of work."""
+    try:
+        model = build_model(options.arch, classes, options.dim, size)
+        with torch.inference_mode():
+            model.eval()(torch.zeros((2, size, size, 3), dtype=torch.uint8))
+    # What a network cannot see it says with whatever trips first: a size below zero, a patch cut in half.
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"{options.arch} cannot see pictures of {size} px: choose another --image-size") from error
+    return model

@@ -285,3 +285,9 @@ def test_a_resumed_metric_learning_ends_where_an_unbroken_one_does(photos, tmp_p
     for name, value in unbroken.average.state_dict().items():
         assert torch.equal(value, second.average.state_dict()[name]), name
     assert not torch.equal(unbroken.model.projection.matrix, start)
+
+
+@pytest.mark.parametrize(("arch", "size"), [("lenet5", 8), ("vgg11_32", 24)])
+def test_a_size_that_a_network_cannot_see_is_said_before_training(photos, tmp_path, arch, size):
+    with pytest.raises(InputError, match=f"{arch} cannot see pictures of {size} px: choose another --image-size"):
+        train(options(photos, tmp_path / "run", arch=arch, image_size=size))
