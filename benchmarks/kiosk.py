@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,12 @@ def cost(bundle: str, seconds: float, size: str) -> None:
             options = RunOptions(bundle, source, kiosk=str(PORT), json=str(out), every_frame=True)
             pictures = look(options, browsers, seconds)
             lines = [json.loads(line) for line in out.read_text().splitlines()]
-        ages = [line["age_ms"] for line in lines if "age_ms" in line][30:]
+        answers = [line for line in lines if "age_ms" in line][30:]
+        ages = [line["age_ms"] for line in answers]
+        first, last = (datetime.fromisoformat(answers[at]["time"]) for at in (0, -1))
+        rate = (len(answers) - 1) / (last - first).total_seconds()
         print(
-            f"{browsers} browsers: {len(ages) / seconds:5.1f} answers a second, "
+            f"{browsers} browsers: {rate:5.1f} answers a second, "
             f"frame age p50 {statistics.median(ages):5.1f} ms, "
             f"p99 {statistics.quantiles(ages, n=100)[98]:5.1f} ms, {pictures / seconds:5.1f} pictures a second sent"
         )

@@ -40,7 +40,7 @@ class Turn:
 
     def __str__(self) -> str:
         """The turn in words."""
-        found = "; ".join(self.places) or "never seen there: the watching thread had no processor either"
+        found = "; ".join(self.places) or "too short for a look"
         return (
             f"{1e3 * self.seconds:.0f} ms, of these {1e3 * self.starved_s:.0f} without a processor "
             f"(the watching thread woke {1e3 * self.late_s:.0f} ms late); {found}"
