@@ -111,6 +111,14 @@ def test_the_recording_shows_every_frame(bundle: Path, clip: Path, tmp_path: Pat
     assert len(frames) == 20 and fps == pytest.approx(25.0) and frames[0].shape == (48, 64, 3)
 
 
+def test_an_end_asked_for_before_the_model_is_loaded_opens_nothing(tmp_path: Path) -> None:
+    stop = Stop()
+    stop.ask("asked to end")
+    options = RunOptions(str(tmp_path / "none.bundle"), "test://", headless=True, json=str(tmp_path / "out.jsonl"))
+    assert run_live(options, stop).frames == 0
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("limits", "frames"), [(Limits(max_frames=3), 3), (Limits(duration_s=0.3), None)])
 def test_limits_end_a_run(bundle: Path, tmp_path: Path, limits: Limits, frames: int | None) -> None:
     start = time.monotonic()

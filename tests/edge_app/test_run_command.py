@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sightline.edge_app import cli
+from sightline.edge_app.__main__ import main
 from tests.edge_app.cameras import http_camera, read_video, silence, write_video
 from tests.factories import picture, tiny_bundle
 
@@ -113,6 +114,18 @@ def test_signals_end_in_order_with_everything_written(
     assert len(read_video(video)[0]) > 0
     listed = subprocess.run([SIGHTLINE, "gallery", "list", gallery], capture_output=True, text=True, timeout=60)
     assert "bars" in listed.stdout
+
+
+def test_ctrl_c_before_there_is_a_command_is_one_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupted)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130 and capsys.readouterr().err == "sightline: stopped\n"
 
 
 def test_sigterm_while_a_camera_hangs(bundle: Path, tmp_path: Path) -> None:
