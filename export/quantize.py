@@ -41,8 +41,9 @@ from .quantize_ranges import METHODS, Observation, observe
 from .quantize_sensitivity import LayerSensitivity, layer_name, rank_layers, ranked_nodes
 from .quantize_writer import WeightFormat, write_qdq
 
-# Four photos of MobileNetV2 with all its inner tensors are 110 MB.
 _BATCH = 4
+# Ranges need all inner tensors at once: 90 MB for one photo of ResNet-50.
+_OBSERVED_BATCH = 1
 # Every sixth calibration photo judges between methods, and a layer's cost is seen on half as many.
 _HELD_OUT = 6
 _RANKED_BATCHES = 6
@@ -231,7 +232,7 @@ class Quantizer:
         with self._reporter.task("calibrating", 2 * len(self._seen)) as task:
 
             def batches() -> Iterator[Image]:
-                for batch in prepared(self._seen, self._spec, _BATCH):
+                for batch in prepared(self._seen, self._spec, _OBSERVED_BATCH):
                     task.advance(len(batch))
                     yield batch
 
