@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.runtime.breakdown import Averages as Averages
+from sightline.runtime.breakdown import average_classes
 from sightline.runtime.manifest import DecisionPolicy, GateResult
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.rates import Reliability as Reliability
@@ -136,6 +138,7 @@ class Report:
     calibration: CalibrationFacts
     sensitivity: tuple[LayerSensitivity, ...]
     reliability: Reliability
+    averages: Averages
     classes: tuple[ClassFigures, ...]
     confusions: tuple[Confusion, ...]
     training: dict[str, Any]
@@ -180,3 +183,8 @@ def confusions(outputs: Outputs, truth: NDArray[np.int64], labels: Sequence[str]
 def reliability(outputs: Outputs, truth: NDArray[np.int64], temperature: float) -> Reliability:
     """Bin the first answers by their probability."""
     return bin_answers(softmax(outputs.logits, temperature).max(axis=1), outputs.answers == truth)
+
+
+def averages(outputs: Outputs, truth: NDArray[np.int64], temperature: float, labels: Sequence[str]) -> Averages:
+    """Average precision, recall, F1 and average precision over the evaluated classes."""
+    return average_classes(softmax(outputs.logits, temperature), truth, labels)

@@ -22,7 +22,7 @@ from sightline.runtime.session import Session
 
 from .calibration import in_turn
 from .decision import DecisionFit, fit_decision
-from .figures import CalibrationFacts, Report, VariantFigures, class_figures, confusions, reliability
+from .figures import CalibrationFacts, Report, VariantFigures, averages, class_figures, confusions, reliability
 from .float_model import float_graph, model_name
 from .gate import Candidate, Limits, judge
 from .latency import describe_cpu
@@ -173,6 +173,7 @@ def _report(
         calibration=CalibrationFacts(len(calibration.images), calibration.classes, calibration.sha256),
         sensitivity=ranking,
         reliability=reliability(outputs, measured.truth, fit.policy.temperature),
+        averages=averages(outputs, measured.truth, fit.policy.temperature, source.labels),
         classes=class_figures(outputs, measured.truth, source.labels),
         confusions=confusions(outputs, measured.truth, source.labels),
         training=source.training,

@@ -134,7 +134,7 @@ def break_down(
         probabilities = np.stack([answers[row].probabilities for row in rows])
         said = probabilities.argmax(axis=1)
         right[rows] = said == truth
-        averages = _averages(probabilities, said, truth, labels)
+        averages = average_classes(probabilities, truth, labels)
         calibration = reliability(probabilities.max(axis=1), said == truth)
         matrix = {labels[one]: _answers(said[truth == one], labels) for one in np.unique(truth).tolist()}
         confusions = _confusions(probabilities, truth, [images[row] for row in rows], labels)
@@ -144,9 +144,15 @@ def break_down(
     return Breakdown(averages, calibration, confusions, matrix, pairs, groups)
 
 
-def _averages(
-    probabilities: NDArray[np.float32], said: NDArray[np.int64], truth: NDArray[np.int64], labels: Sequence[str]
-) -> Averages:
+def average_classes(probabilities: NDArray[np.float32], truth: NDArray[np.int64], labels: Sequence[str]) -> Averages:
+    """Average over the classes that occur.
+
+    Args:
+        probabilities: (images, classes), in the order of the labels.
+        truth: (images,), index of the true class.
+        labels: The model's.
+    """
+    said = probabilities.argmax(axis=1)
     classes = per_class([labels[one] for one in said], [labels[one] for one in truth]).values()
     return Averages(
         float(np.mean([one.precision for one in classes])),
