@@ -136,11 +136,13 @@ def steady(seconds: float) -> None:
         run_live(options(tiny(folder), address, folder), stop)
     rss, threads, files = (np.array(column, float) for column in zip(*marks, strict=True))
     hours = np.arange(60) * seconds / 60 / 3600
-    slope = np.polyfit(hours[10:], rss[10:] / 1e6, 1)[0]
+    # The figures of the last 10,000 answers fill their memory first: six minutes of a camera.
+    past = hours >= max(seconds / 6, min(600, seconds / 2)) / 3600
+    slope = np.polyfit(hours[past], rss[past] / 1e6, 1)[0]
     first, last = statistics.median(p99[10:35]), statistics.median(p99[35:])
     print(f"{seconds:.0f} s at {FPS:.0f} frames a second: {watch.frames} answers")
     sixths = ", ".join(f"{bytes / 1e6:.1f}" for bytes in rss[9::10])
-    print(f"  memory after each sixth {sixths} MB, {slope:+.2f} MB an hour past the first")
+    print(f"  memory after each sixth {sixths} MB, {slope:+.2f} MB an hour in the last {past.sum()} of 60 samples")
     print(f"  threads {threads[10]:.0f} -> {threads[-1]:.0f}, handles {files[10]:.0f} -> {files[-1]:.0f}")
     print(f"  p99 of frame to answer {first:.2f} -> {last:.2f} ms, drift {100 * (last / first - 1):+.1f} %")
 
