@@ -39,6 +39,7 @@ class Epoch:
 
     Attributes:
         size: Height and width of the training pictures, pixels.
+        val_top1: On the evaluation photos; recall@1 among them where the task is look-up.
         lr: Learning rate of the trunk at its end.
         seconds: Since training began.
     """

@@ -156,7 +156,7 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
         model=model,
         weights=note,
         precision=precision,
-        evaluator=Evaluator(split.val, class_indices(split.val, photos.data.labels), spec),
+        evaluator=Evaluator(split.val, class_indices(split.val, photos.data.labels), spec, options.task == EMBEDDING),
         cache=cache,
         started=started,
         teacher=load_teacher(options.teacher, photos.data.labels, device, precision) if options.teacher else None,

@@ -197,7 +197,7 @@ def _fine_tune(
         while pace.progress(tuner.step) < 1.0:
             history.append(_epoch(stage, tuner, best, pace, history[-1].epoch + 1, task))
             writer.write(Checkpoint(options, schedule, pace.spent(), history, tuner.state(), best.dump()))
-            reporter.say(_describe(history[-1], tuner.progress))
+            reporter.say(_describe(history[-1], tuner.progress, stage.options.task))
             if tuner.progress > 0.5 and stalled(history, len(stage.split.val)) > stage.recipe.patience:
                 return "early"
     return "epochs" if pace.by_steps(tuner.step) else "budget"
@@ -211,10 +211,11 @@ def _epoch(stage: Stage, tuner: FineTuner, best: Best, pace: Pace, number: int, 
     return Epoch(number, size, tuner.lr, loss, top1, score.loss, score.top1, stage.elapsed())
 
 
-def _describe(epoch: Epoch, progress: float) -> str:
+def _describe(epoch: Epoch, progress: float, task: str) -> str:
+    figure = "recall@1" if task == EMBEDDING else "top-1"
     return (
         f"epoch {epoch.epoch:3d}  {progress:4.0%}  {epoch.size} px  loss {epoch.train_loss:.3f}  "
-        f"evaluation top-1 {epoch.val_top1:.4f}  {epoch.seconds:.0f} s"
+        f"evaluation {figure} {epoch.val_top1:.4f}  {epoch.seconds:.0f} s"
     )
 
 
