@@ -25,12 +25,17 @@ def embed_on_ray(choice: ModelChoice, workers: int, address: str) -> Embed:
     Args:
         choice: The model; without a number of threads each worker computes with one, which Ray reserves for it.
         workers: Workers in the whole cluster.
-        address: "local" starts a cluster on this machine, "auto" finds the one this machine belongs to; else the
-            address of one, such as "ray://head:10001".
+        address: "local" starts a cluster on this machine, "auto" finds the one this machine belongs to; else its
+            HOST:PORT.
 
     Raises:
         InputError: Ray is not installed, no cluster answers, or a worker failed.
     """
+    if "://" in address:
+        raise InputError(
+            f"Ray Data does not run through '{address}': run this on a machine of the cluster with --ray auto, or "
+            "hand it to the cluster as a job ('ray job submit')"
+        )
     # Ray reports its usage to its makers unless it is told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -80,8 +85,9 @@ def _join(ray: Any, address: str) -> None:
 
 
 def _spread(ray: Any, choice: ModelChoice, workers: int, files: Sequence[str]) -> Iterator[list[Outcome]]:
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # What goes wrong is told once, as this command's own sentence.
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # In order: the caller knows a batch by its place alone.
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True

@@ -21,7 +21,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @_BUNDLE
 @click.option("--label-column", default="label", show_default=True, help="CSV column that holds the label.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 4096), help="Processes that embed.")
-@click.option("--ray", "cluster", metavar="ADDRESS", help="Embed on a Ray cluster: local, auto, or ray://HOST:PORT.")
+@click.option("--ray", "cluster", metavar="ADDRESS", help="Embed on a Ray cluster: local, auto or HOST:PORT.")
 @_JSON
 @device_options
 def build(

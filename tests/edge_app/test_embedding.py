@@ -130,10 +130,13 @@ def test_a_ray_cluster_makes_the_same_gallery(place: Path) -> None:
     assert figures["added"] == PHOTOS and _same(place, "ray.gallery")
 
 
-def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ray_cannot_do_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     from sightline.edge_app.cluster import embed_on_ray
     from sightline.edge_app.embedding import ModelChoice
 
+    choice = ModelChoice("kiosk.bundle", "auto", "auto", None)
+    with pytest.raises(InputError, match="--ray auto"):
+        embed_on_ray(choice, 2, "ray://head:10001")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'sightline\[cluster\]'"):
-        embed_on_ray(ModelChoice("kiosk.bundle", "auto", "auto", None), 2, "local")
+        embed_on_ray(choice, 2, "local")
