@@ -84,7 +84,7 @@ def _filters(run: "TrainedRun", place: Path) -> dict[str, Any]:
     tiles = [np.asarray(127.5 + 127.5 * one, np.uint8)[..., ::-1] for one in found.maps / np.maximum(largest, 1e-12)]
     shape = " x ".join(map(str, found.maps.shape))
     heading = run.details.arch
-    words = f"Filters of the first layer, {found.layer}, {shape}: grey is nothing, a colour is what the filter answers to."
+    words = f"Filters of the first layer, {found.layer}, {shape}: grey is nothing, a colour what it answers to."
     write_picture(place, draw_insight([Panel(found.layer, _grid(tiles))], heading, [words], _WHOLE))
     return {"words": [heading, words], "layer": found.layer, "filters": len(tiles)}
 

@@ -26,8 +26,8 @@ class Suspect:
         row: Of the photos asked about.
         given: Its label.
         likely: The label that its features speak for.
-        given_probability: Of its label, 0 to 1, by a classifier that has not seen it and is surer than it should be: good
-            for an order, not to be read as odds.
+        given_probability: Of its label, 0 to 1, by a classifier that has not seen it and is surer than it should
+            be: good for an order, not to be read as odds.
         likely_probability: Of the likely label.
     """
 
