@@ -12,7 +12,7 @@ from sightline.export.evaluate import run_variants
 from sightline.export.onnx_graph import export_onnx
 from sightline.export.quantize import QuantizationOptions, Quantizer
 from sightline.export.quantize_writer import WeightFormat
-from sightline.export.rescue import Rescuer, choosing_photos, expected_drop, margins
+from sightline.export.rescue import Drop, Rescuer, choosing_photos, expected_drop, margins
 from sightline.export.targets import Target
 from sightline.export.variants import build_float, build_variant
 from sightline.runtime.dataset import LabelledImage
@@ -45,7 +45,7 @@ def test_margin_is_the_truth_over_the_best_other():
 
 def test_expected_drop_of_unchanged_answers_is_nothing():
     logits = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
-    assert expected_drop(logits, logits, np.zeros(40, np.int64)) == 0.0
+    assert expected_drop(logits, logits, np.zeros(40, np.int64)) == Drop(0.0, 0.0)
 
 
 def test_expected_drop_is_nearer_to_the_truth_than_counting():
@@ -53,8 +53,8 @@ def test_expected_drop_is_nearer_to_the_truth_than_counting():
     truth = np.zeros(50, np.int64)
 
     def draw(photos):
-        before = random.normal(1, 1.5, photos)
-        return before, before + random.normal(-0.3, 0.5, photos)
+        before = random.normal(2, 4, photos)
+        return before, before * random.normal(0.9, 0.1, photos) + random.normal(-0.3, 0.3, photos)
 
     before, after = draw(1_000_000)
     drop = 100 * float((before > 0).mean() - (after > 0).mean())
@@ -62,9 +62,15 @@ def test_expected_drop_is_nearer_to_the_truth_than_counting():
         before, after = draw(50)
         pairs = [np.stack([one, np.zeros(50)], 1).astype(np.float32) for one in (before, after)]
         counted.append(100 * float((before > 0).mean() - (after > 0).mean()) - drop)
-        expected.append(expected_drop(pairs[0], pairs[1], truth) - drop)
-    assert abs(np.mean(expected)) < 0.5
-    assert np.std(expected) < 0.75 * np.std(counted)
+        expected.append(expected_drop(pairs[0], pairs[1], truth))
+    points = np.array([one.points for one in expected])
+    assert abs(points.mean() - drop) < 0.7 and points.std() < 0.6 * np.std(counted)
+    assert np.mean([one.error for one in expected]) == pytest.approx(points.std(), rel=0.3)
+
+
+@pytest.mark.parametrize(("points", "error", "exceeds"), [(0.4, 0.0, False), (0.9, 0.5, False), (1.1, 0.5, True)])
+def test_a_limit_is_exceeded_by_more_than_the_error(points, error, exceeds):
+    assert Drop(points, error).exceeds(0.5) == exceeds
 
 
 def test_photos_to_choose_on_are_held_out_and_never_judged_on(source, fp32):
@@ -86,11 +92,11 @@ def test_costly_layers_are_left_in_float_until_the_accuracy_is_kept(source, fp32
         outputs = run_variants({"fp32": fp32.session, "one": one.session}, photos, SPEC)
         return expected_drop(outputs["fp32"].logits, outputs["one"].logits, truth)
 
-    limit = 0.5 * drop(built)
-    assert limit > 2
+    limit = 0.5 * drop(built).points
+    assert drop(built).exceeds(limit)
     rescuer = Rescuer(quantizer, fp32, source, limit, QuietReporter())
     rescued = rescuer.rescue(coarse(3), built)
-    assert rescued.quantized is not None and drop(rescued) <= limit
+    assert rescued.quantized is not None and not drop(rescued).exceeds(limit)
     kept = rescued.quantized.kept_float
     assert kept and set(kept) == {layer.node for layer in rescuer.ranking[: len(kept)]}
     assert 0 < len(rescued.quantized.fusion.float_convolutions) <= len(kept)
