@@ -22,6 +22,8 @@ QUICK = ("lenet5", "cnn_32", "mobilenet_v1_x0_25", "mobilenet_v3_small_relu")
 LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES if name not in QUICK]
 # Their layers are products that no int8 form is made of; VGG pools one cell to 7x7 at 32 px, by products too.
 FLOAT_PRODUCTS = ("vit_b_16", "swin_t", "convnext_tiny", "vgg11", "vgg11_bn")
+# After one step their signal grows from block to block by the statistics they began with.
+DEEP = ("resnet50", "resnet101")
 SIZE = 32
 
 
@@ -30,8 +32,8 @@ def trained(name: str, images: torch.Tensor) -> RecognitionModel:
     torch.manual_seed(0)
     model = build_model(name, 5, 32, SIZE).train()
     for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = None  # the statistics of this batch: after one step deep nets explode by others
+        if isinstance(layer, nn.BatchNorm2d) and name in DEEP:
+            layer.momentum = None  # this batch's statistics alone
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
     loss = nn.functional.cross_entropy(model.classifier(model.features(images)), torch.arange(len(images)) % 5)
     loss.backward()
