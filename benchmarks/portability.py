@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.runtime import Bundle
+from sightline.runtime import Bundle, SightlineError
 from sightline.runtime.dataset import LabelledImage, match_labels, read_dataset
 
 PROBE = Path(__file__).with_name("portability_probe.py")
@@ -220,9 +220,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the rows as JSON")
     parser.add_argument("--variant", action="append", help="may be given several times; the int8 ones if not given")
     options = parser.parse_args()
-    bundle = Bundle.load(options.bundle)
+    try:
+        bundle = Bundle.load(options.bundle)
+        photos = choose(bundle, options.data, options.label_column, options.images)
+    except SightlineError as error:
+        raise SystemExit(str(error)) from error
     variants = options.variant or [one.name for one in bundle.manifest.variants if one.precision == "int8"]
-    photos = choose(bundle, options.data, options.label_column, options.images)
     rows: list[Row] = []
     reference: Answers | None = None
     for machine in machines(options.arm64):
