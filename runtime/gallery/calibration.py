@@ -285,8 +285,8 @@ def _look_up_negatives(shelf: Shelf, negatives: Vectors, base: float) -> _Negati
     ends = np.append(shelf.starts, len(shelf.rows))
     near = {}
     for one in np.unique(label[nearest >= base]).tolist():
-        rows = shelf.rows[ends[one] : ends[one + 1]]
-        near[one] = np.array([np.vecdot(shelf.vectors[rows], query).max() for query in negatives], np.float32)
+        own = shelf.vectors[shelf.rows[ends[one] : ends[one + 1]]]
+        near[one] = np.array([np.vecdot(own, query).max() for query in negatives], np.float32)
     return _Negatives(nearest, label, near)
 
 

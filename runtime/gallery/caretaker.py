@@ -13,13 +13,14 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import GalleryError
+from ..errors import GalleryError, first_line
 from ..reporter import QuietReporter, Reporter
 from . import graph as graphs
 from .calibration import Aim, Shelf, Thresholds, fit
-from .calibration_rows import write_negatives, write_thresholds
+from .calibration_rows import read_thresholds, write_negatives, write_thresholds
 from .container import DoubtfulGraph, GraphHeader, Links, read_container, write_container
 from .folder import GRAPH
+from .follow import other_model
 from .graph import Graph
 from .index import SearchIndex
 from .schema import Head
@@ -111,6 +112,8 @@ class Caretaker:
         fitted = fit_thresholds(self._index, self._store.negatives() if negatives is None else negatives, aim)
         if fitted is not None:
             with self._store.transaction() as (writer, head):
+                if head.model_id != self._head.model_id:
+                    raise other_model(self._store.folder, head.model_id, self._head.model_id)
                 if negatives is not None:
                     write_negatives(writer, head.model_id, negatives)
                 write_thresholds(writer, fitted)
@@ -128,8 +131,9 @@ class Caretaker:
                 with self._work_lock:
                     self._refit()
                     self._work()
-            except (GalleryError, OSError, RuntimeError, MemoryError, DoubtfulGraph) as error:
-                self.trouble = f"the graph could not be kept: {error}"
+            # Whatever it is: a thread that is gone would never be missed, and `settle` would wait for it.
+            except Exception as error:
+                self.trouble = f"the graph or the thresholds could not be kept: {first_line(error)}"
             if not self._wanted.is_set() and self._refit_from_s is None:
                 self._idle.set()
         self._idle.set()
@@ -148,15 +152,16 @@ class Caretaker:
         if time.monotonic() < due_s:
             self._refit_from_s = due_s
             return
-        started_s = time.monotonic()
+        started_s, before = time.monotonic(), self._index.thresholds
         thresholds = fit_thresholds(self._index, self._store.negatives())
         self._refitted_s = time.monotonic()
         self._refit_pause_s = max(_REFIT_LEAST_S, (self._refitted_s - started_s) / _REFIT_SHARE)
-        self._index.set_thresholds(thresholds)
-        if self._store.writable and thresholds is not None:
-            with self._store.transaction() as (writer, head):
-                if head.epoch == self._index.epoch:
-                    write_thresholds(writer, thresholds)
+        if not self._index.exchange_thresholds(before, thresholds) or not self._store.writable or thresholds is None:
+            return
+        with self._store.transaction() as (writer, head):
+            # Another process may have calibrated, or forgotten the calibration, meanwhile: its word stands.
+            if head.epoch == self._index.epoch and read_thresholds(writer) == before:
+                write_thresholds(writer, thresholds)
 
     def _work(self) -> None:
         index = self._index

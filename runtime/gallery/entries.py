@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,11 +27,11 @@ def prepare(entry: NewEntry, model_id: str, dim: int | None) -> PreparedEntry:
     now = time.time()
     return PreparedEntry(
         uuid=uuid4().bytes,
-        label=_checked_text(entry.label, "label"),
-        metadata=_metadata_json(entry),
+        label=checked_text(entry.label, "label"),
+        metadata=metadata_json(entry.metadata),
         created=now,
         changed=now,
-        source=None if entry.source is None else _checked_text(entry.source, "source"),
+        source=None if entry.source is None else checked_text(entry.source, "source"),
         model_id=model_id,
         embedding=unit_rows(entry.embedding, dim)[0].astype("<f4").tobytes(),
         jpeg=None if entry.crop is None else encode_crop(entry.crop),
@@ -44,10 +44,10 @@ def check_texts(entry: NewEntry) -> None:
     Raises:
         GalleryError: Its label, metadata or source cannot be stored.
     """
-    _checked_text(entry.label, "label")
-    _metadata_json(entry)
+    checked_text(entry.label, "label")
+    metadata_json(entry.metadata)
     if entry.source is not None:
-        _checked_text(entry.source, "source")
+        checked_text(entry.source, "source")
 
 
 def unit_rows(embeddings: NDArray[np.float32], dim: int | None) -> NDArray[np.float32]:
@@ -95,15 +95,25 @@ def entry_of(row: Sequence[Any]) -> Entry:
     )
 
 
-def _metadata_json(entry: NewEntry) -> str:
-    for name, value in entry.metadata.items():
+def metadata_json(metadata: Mapping[str, str]) -> str:
+    """Check metadata and give it as it is stored.
+
+    Raises:
+        GalleryError: It is no text by name.
+    """
+    for name, value in metadata.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise GalleryError(f"metadata is text by name, not {name!r}: {value!r}")
-        _checked_text(name + value, "metadata", empty=True)
-    return json.dumps(dict(entry.metadata), ensure_ascii=False, sort_keys=True) if entry.metadata else "{}"
+        checked_text(name + value, "metadata", empty=True)
+    return json.dumps(dict(metadata), ensure_ascii=False, sort_keys=True) if metadata else "{}"
 
 
-def _checked_text(text: str, what: str, empty: bool = False) -> str:
+def checked_text(text: str, what: str, empty: bool = False) -> str:
+    """Give a text that can be stored.
+
+    Raises:
+        GalleryError: It is empty or no valid Unicode.
+    """
     if not isinstance(text, str) or not (text.strip() or empty):
         raise GalleryError(f"a {what} is text of at least one letter, not {text!r}")
     try:

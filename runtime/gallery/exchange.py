@@ -10,10 +10,9 @@ The CSV is also a data set: `sightline gallery build` and `sightline train` take
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -22,14 +21,13 @@ from numpy.typing import NDArray
 from ..durable import new_folder
 from ..errors import GalleryError, InputError
 from ..preprocess import decode_image
-from .entries import unit_rows
+from .entries import checked_text, metadata_json, unit_rows
 from .rows import PreparedEntry
 from .schema import explained
 from .store import Store
 
 TABLE, IMAGES, EMBEDDINGS = "entries.csv", "images", "embeddings.npy"
 _COLUMNS = ("file", "label", "metadata", "created", "changed", "source", "uuid", "model_id")
-_PAGE = 256
 _SAFE_FILE = re.compile(r"images/[0-9]{1,18}\.jpg")
 _MOST_PICTURE_BYTES = 4 << 20
 
@@ -87,7 +85,8 @@ def _add(entries: Sequence[PreparedEntry], model_id: str, dim: int, folder: Path
             )
         with store.reading() as reader:
             known = {row[0] for row in reader.execute("SELECT uuid FROM entries UNION SELECT uuid FROM removed")}
-        fresh = [entry for entry in entries if entry.uuid not in known]
+        # A table that was edited may name an entry twice.
+        fresh = list({entry.uuid: entry for entry in entries if entry.uuid not in known}.values())
         if fresh:
             store.append(fresh, model_id, dim)
         return Imported(len(fresh), len(entries) - len(fresh))
@@ -101,7 +100,7 @@ def _write(store: Store, staging: Path) -> int:
     with (staging / TABLE).open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(_COLUMNS)
-        for row in _rows(store):
+        for row in store.checked_rows():
             jpeg = store.crop(row[0])
             file = f"{IMAGES}/{row[0]}.jpg" if jpeg is not None else ""
             if jpeg is not None:
@@ -111,13 +110,6 @@ def _write(store: Store, staging: Path) -> int:
             vectors.append(np.frombuffer(row[9], "<f4"))
     np.save(staging / EMBEDDINGS, np.array(vectors, np.float32), allow_pickle=False)
     return len(vectors)
-
-
-def _rows(store: Store) -> Iterator[tuple[Any, ...]]:
-    after = 0
-    while rows := store.entry_rows(after, _PAGE):
-        yield from rows
-        after = rows[-1][0]
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
@@ -145,22 +137,18 @@ def _read_vectors(path: Path) -> NDArray[np.float32]:
 def _entry(source: Path, row: dict[str, str], vector: NDArray[np.float32]) -> PreparedEntry:
     try:
         metadata = json.loads(row["metadata"])
-        if not all(isinstance(part, str) for pair in metadata.items() for part in pair):
-            raise ValueError("metadata is text by name")
-        if not row["label"].strip():
-            raise ValueError("its label is empty")
         return PreparedEntry(
             uuid=UUID(row["uuid"]).bytes,
-            label=row["label"],
-            metadata=json.dumps(metadata, ensure_ascii=False, sort_keys=True),
+            label=checked_text(row["label"], "label"),
+            metadata=metadata_json(metadata),
             created=_time(row["created"]),
             changed=_time(row["changed"]),
             source=row["source"] or None,
-            model_id=row["model_id"],
+            model_id=checked_text(row["model_id"], "model_id"),
             embedding=_unit(vector).astype("<f4").tobytes(),
             jpeg=_picture(source, row["file"]),
         )
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, GalleryError) as error:
         raise InputError(f"entry {row.get('uuid')!r} of '{source / TABLE}' cannot be read: {error}") from error
 
 

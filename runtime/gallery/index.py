@@ -143,6 +143,14 @@ class SearchIndex:
         with self.lock:
             self._set_thresholds(thresholds)
 
+    def exchange_thresholds(self, before: Thresholds | None, thresholds: Thresholds | None) -> bool:
+        """Put thresholds in the place of those that they were fitted from; False where others came meanwhile."""
+        with self.lock:
+            if self.thresholds != before:
+                return False
+            self._set_thresholds(thresholds)
+            return True
+
     def set_graph(self, graph: Graph | None, ids: NDArray[np.int64], speed: Speed | None) -> None:
         """Exchange the graph; those of its `ids` that are not here (any more) are marked in it."""
         with self.lock:

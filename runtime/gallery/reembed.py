@@ -19,7 +19,7 @@ from ..preprocess import Image, decode_image
 from ..reporter import QuietReporter, Reporter
 from .calibration_rows import forget_calibration
 from .entries import unit_rows
-from .rows import ENTRY_COLUMNS, entry_checksum
+from .rows import ENTRY_COLUMNS, entry_checksum, row_problem
 from .schema import BLANK_ENTRY, LIVE, damaged, write_head
 from .store import Store
 
@@ -122,11 +122,15 @@ def _switch(store: Store, model_id: str, missing: Sequence[int]) -> int | None:
     with store.transaction() as (writer, head):
         if {row[0] for row in writer.execute(_UNSTAGED, (model_id,))} != set(missing):
             return None
+        # What is written below gets fresh checksums: damage would be hidden for good.
+        held = writer.execute(f"SELECT count(*), coalesce(sum(checksum), 0) FROM entries WHERE {LIVE}").fetchone()
+        if held != (head.entries, head.digest):
+            raise damaged(store.folder, f"{head.entries} entries were stored, {held[0]} are there")
         for id in missing:
             uuid = writer.execute("SELECT uuid FROM entries WHERE id = ?", (id,)).fetchone()[0]
             writer.execute(BLANK_ENTRY, (id,))
             writer.execute("INSERT INTO removed VALUES (?, ?, ?, ?)", (head.generation + 1, id, uuid, time.time()))
-        count, digest, size = _replace_vectors(writer, model_id, store.folder)
+        count, digest, size = _replace_vectors(writer, model_id, head.dim or 0, store.folder)
         writer.execute("DELETE FROM staged")
         forget_calibration(writer)
         epoch, generation = head.epoch + 1, head.generation + 1
@@ -136,7 +140,7 @@ def _switch(store: Store, model_id: str, missing: Sequence[int]) -> int | None:
     return count
 
 
-def _replace_vectors(writer: sqlite3.Connection, model_id: str, folder: Path) -> tuple[int, int, int]:
+def _replace_vectors(writer: sqlite3.Connection, model_id: str, old_dim: int, folder: Path) -> tuple[int, int, int]:
     """Returns how many entries there are, the sum of their checksums, and a vector's bytes."""
     count = digest = size = after = 0
     columns = ", ".join(f"entries.{name}" for name in ENTRY_COLUMNS.split(", "))
@@ -146,6 +150,9 @@ def _replace_vectors(writer: sqlite3.Connection, model_id: str, folder: Path) ->
     )
     while rows := writer.execute(query, (after,)).fetchall():
         for row in rows:
+            problem = row_problem(row[:11], old_dim)
+            if problem is not None:
+                raise damaged(folder, problem)
             id, vector = row[0], row[12]
             if row[11] != _staged_checksum(id, model_id, vector) or size not in (0, len(vector)):
                 raise damaged(folder, f"the new embedding of entry {id} fails its checksum")

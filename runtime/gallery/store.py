@@ -18,7 +18,7 @@ from ..durable import sync_folder
 from ..errors import GalleryError
 from .calibration_rows import CALIBRATION_DAMAGED, DamagedCalibration, read_negatives, read_thresholds
 from .folder import DATABASE, GRAPH, LOCK, writing
-from .rows import ENTRY_COLUMNS, Batch, Delta, PreparedEntry, checked_batch, crop_checksum, entry_checksum
+from .rows import ENTRY_COLUMNS, Batch, Delta, PreparedEntry, checked_batch, crop_checksum, entry_checksum, row_problem
 from .schema import (
     BLANK_CROP,
     BLANK_ENTRY,
@@ -42,6 +42,7 @@ from .schema import (
 _CHECKPOINT_BYTES = 16 << 20
 # VACUUM builds the new file in memory, so that no copy of it is ever in a folder of temporary files.
 _LARGEST_COMPACTION_BYTES = 256 << 20
+_PAGE = 256
 
 
 class Store:
@@ -282,6 +283,25 @@ class Store:
         query = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE id > ? AND {LIVE} {condition} ORDER BY id LIMIT ?"
         with self.reading() as reader:
             return reader.execute(query, (after, *values, limit)).fetchall()
+
+    def checked_rows(self) -> Iterator[tuple[Any, ...]]:
+        """Every row of ENTRY_COLUMNS by id, each checked; at the end, that none is missing.
+
+        Raises:
+            GalleryError: A row is damaged or missing.
+        """
+        head = self.head()
+        count = digest = after = 0
+        while rows := self.entry_rows(after, _PAGE):
+            for row in rows:
+                problem = row_problem(row, head.dim or 0)
+                if problem is not None:
+                    raise damaged(self.folder, problem)
+                count, digest = count + 1, digest + row[10]
+                yield row
+            after = rows[-1][0]
+        if self.head().generation == head.generation and (count, digest) != (head.entries, head.digest):
+            raise damaged(self.folder, f"{head.entries} entries were stored, {count} are there")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -32,7 +32,6 @@ from .rows import PreparedEntry, row_problem
 from .schema import DAMAGE, Head, NewerSchema, explained, read_head, write_head
 from .store import Store, insert_entry
 
-_PAGE = 256
 _PAGE_SIZE_AT, _PAGE_COUNT_AT, _CHANGES_AT, _VALID_FOR_AT = 16, 28, 24, 92
 
 
@@ -136,25 +135,27 @@ def _merge(stores: Sequence[Store], head: Head, into: Path) -> Merged:
     winners: dict[bytes, tuple[float, int]] = {}  # uuid: when it was changed, in which store
     seen = 0
     for number, store in enumerate(stores):
-        for row in _all_rows(store):
+        for row in store.checked_rows():
             seen += 1
             if row[1] not in winners or row[5] > winners[row[1]][0]:
                 winners[row[1]] = (row[5], number)
     kept = {uuid: place for uuid, place in winners.items() if removed.get(uuid, -1.0) < place[0]}
     removals = [_Removal(-number, uuid, when) for number, (uuid, when) in enumerate(removed.items(), 1)]
+    count = len(kept)
 
     def entries() -> Iterator[tuple[int, PreparedEntry]]:
         id = 0
         for number, store in enumerate(stores):
-            for row in _all_rows(store):
-                if kept.get(row[1]) == (row[5], number):
+            for row in store.checked_rows():
+                # Popped, so that an entry that one gallery holds twice is taken once.
+                if kept.get(row[1]) == (row[5], number) and kept.pop(row[1]):
                     id += 1
                     yield id, _prepared(row, store.crop(row[0]))
 
     with explained(into), new_folder(into) as staging:
         calibrations = [_calibration_of(store, head) for store in stores]
-        _write(staging, head.model_id, head.dim, entries(), removals, len(kept) + 1, calibrations)
-    return Merged(len(kept), seen - len(winners), len(winners) - len(kept))
+        _write(staging, head.model_id, head.dim, entries(), removals, count + 1, calibrations)
+    return Merged(count, seen - len(winners), len(winners) - count)
 
 
 def _write(
@@ -202,18 +203,6 @@ def _calibration(connection: sqlite3.Connection, model_id: str, dim: int | None)
         return _Calibration(read_thresholds(connection), read_negatives(connection, model_id, dim))
     except (*DAMAGE, DamagedCalibration):
         return _Calibration(None, np.empty((0, dim or 0), np.float32))
-
-
-def _all_rows(store: Store) -> Iterator[tuple[Any, ...]]:
-    """Every row of ENTRY_COLUMNS, checked."""
-    dim, after = store.head().dim or 0, 0
-    while rows := store.entry_rows(after, _PAGE):
-        for row in rows:
-            problem = row_problem(row, dim)
-            if problem is not None:
-                raise GalleryError(f"gallery '{store.folder}' is damaged: {problem}; run 'sightline gallery salvage'")
-            yield row
-        after = rows[-1][0]
 
 
 def _latest_removals(stores: Sequence[Store]) -> dict[bytes, float]:

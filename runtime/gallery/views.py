@@ -112,10 +112,10 @@ def near_duplicates(
         advance: Told how many entries were compared.
     """
     root = np.arange(len(entries.ids))
-    for row, near in _neighbours(entries.vectors, similarity, advance):
-        for other in near[near > row]:
-            first, second = _root(root, row), _root(root, int(other))
-            root[max(first, second)] = min(first, second)
+    for _, near in _neighbours(entries.vectors, similarity, advance):
+        # Few roots stand behind many neighbours: most of a group is linked already.
+        tops = {_root(root, int(top)) for top in np.unique(root[near])}
+        root[near], root[list(tops)] = min(tops), min(tops)
     numbers = np.array([_root(root, row) for row in range(len(root))], np.int64)
     return _groups(entries, numbers, least=2)
 
