@@ -32,6 +32,8 @@ if [ ! -e "$root/site/onnxruntime" ]; then
 fi
 # The package itself is Python alone; built here as it is now, installed without asking for hnswlib.
 rm -rf "$root/site/sightline" "$root"/site/sightline-*
+# What an earlier build left in build/ would go into the wheel, files that are gone included.
+rm -rf "$repository/build"
 wheels=$(mktemp -d)
 trap 'rm -rf "$wheels"' EXIT
 "$python" -m pip wheel --quiet --no-deps --wheel-dir "$wheels" "$repository"
