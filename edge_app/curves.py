@@ -16,7 +16,7 @@ from .lettering import BOLD, draw_text, text_width
 _WIDTH, _HEIGHT = 1200, 520
 _KNOWN, _UNKNOWN, _INK, _PALE = (168, 92, 31), (38, 110, 226), (40, 40, 40), (222, 222, 222)
 _BINS = 40
-# A score is the answer's over its threshold: from one on it counts as known.
+# From one on an answer counts as known, two is the most.
 _MOST_SCORE = 2.0
 
 Scores = NDArray[np.float64]
@@ -72,7 +72,7 @@ def _scores(canvas: Image, panel: _Panel, known: Scores, unknown: Scores) -> Non
         cv2.addWeighted(layer, 0.6, canvas, 0.4, 0, canvas)
         layer = canvas.copy()
     cv2.line(canvas, panel.at(0.5, 0), panel.at(0.5, 1.02), _INK, 2, cv2.LINE_AA)
-    _centred(canvas, "share of the threshold; from 1 on it is known", panel)
+    _centred(canvas, "1 is the threshold: from there on it is known", panel)
 
 
 def _curve(canvas: Image, panel: _Panel, known: Scores, unknown: Scores, auc: float | None) -> None:

@@ -4,13 +4,16 @@ Images whose label neither the model nor the gallery knows count as unknown item
 is "unknown", and they take no part in top-k.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .manifest import EMBEDDING, Manifest
+from .gallery.nearest import nearest_rows
+from .manifest import EMBEDDING, DecisionPolicy, Manifest
+from .rates import area_under_curve
 from .recognition import Recognition, needed_similarity, weigh
 
 _RETRIEVAL_K = (1, 5)
@@ -116,14 +119,17 @@ def leave_one_out(embeddings: NDArray[np.float32], labels: Sequence[str]) -> Ret
     Returns:
         None where no class has two images.
     """
-    names = np.asarray(labels, object)
-    asked = np.array([(names == name).sum() > 1 for name in names])
+    counts = Counter(labels)
+    asked = np.array([counts[label] > 1 for label in labels], bool)
     if not asked.any():
         return None
-    similarity = embeddings @ embeddings.T
-    np.fill_diagonal(similarity, -np.inf)
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : max(_RETRIEVAL_K)]
-    hits = (names[nearest] == names[:, None])[asked]
+    # One more than is wanted: the image itself is among them.
+    found, _ = nearest_rows(embeddings, None, embeddings, max(_RETRIEVAL_K) + 1)
+    own = found == np.arange(len(found))[:, None]
+    own[:, -1] |= ~own.any(axis=1)  # behind as many copies of itself: the last of them goes
+    nearest = found[~own].reshape(len(found), -1)
+    names = np.asarray(labels, object)
+    hits = ((names[nearest] == names[:, None]) & (nearest >= 0))[asked]
     return Retrieval(float(hits[:, 0].mean()), float(hits.any(axis=1).mean()), int(asked.sum()), "leave-one-out")
 
 
@@ -154,17 +160,9 @@ def unknown_figures(
 
 
 def decision_scores(answers: Sequence[Recognition], manifest: Manifest) -> NDArray[np.float64]:
-    """How far each answer is from unknown, float64 (answers,): from 1 on it counts as known."""
-    return np.array([_score(answer, manifest) for answer in answers], np.float64)
-
-
-def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float | None:
-    """The chance that a positive scores above a negative, ties half (Mann-Whitney U); None where one is empty."""
-    if not len(positive) or not len(negative):
-        return None
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, "left") + np.searchsorted(ordered, positive, "right")
-    return float(below.mean() / (2 * len(negative)))
+    """How far each answer is from unknown, float64 (answers,): from 1 on it counts as known, 2 is the most."""
+    classes = frozenset(() if manifest.task == EMBEDDING else manifest.labels)
+    return np.array([_score(answer, manifest.decision, classes) for answer in answers], np.float64)
 
 
 def latency_figures(answers: Sequence[Recognition]) -> LatencyFigures:
@@ -221,14 +219,20 @@ def _class_figures(said: NDArray[np.bool_], true: NDArray[np.bool_]) -> ClassFig
     return ClassFigures(images, hits / claims if claims else 0.0, hits / images, 2 * hits / (claims + images))
 
 
-def _score(answer: Recognition, manifest: Manifest) -> float:
-    # An answer is known when its score reaches one: each scale counts by its own threshold, as in `decide`.
-    policy = manifest.decision
+def _score(answer: Recognition, policy: DecisionPolicy, classes: frozenset[str]) -> float:
+    # Each scale counts by its own threshold, as in `decide`.
     weighed = weigh(answer.top, answer.matches, policy)
-    best = max((one.probability for one in weighed), default=0.0) / policy.min_probability
-    alone = manifest.task == EMBEDDING
-    taught = (one for one in answer.matches if alone or one.label not in manifest.labels)
-    return max(best, *(one.similarity / needed_similarity(one, policy) for one in taught), 0.0)
+    taught = (one for one in answer.matches if one.label not in classes)
+    scores = [_scaled(one.probability, policy.min_probability, least=0.0) for one in weighed]
+    scores += [_scaled(one.similarity, needed_similarity(one, policy), least=-1.0) for one in taught]
+    return max(scores, default=0.0)
+
+
+def _scaled(score: float, threshold: float, least: float) -> float:
+    """Stretch what lies between `least`, the threshold and one over 0 to 1 to 2."""
+    if score >= threshold:
+        return 1 + (score - threshold) / max(1 - threshold, 1e-6)
+    return (score - least) / (threshold - least)
 
 
 def _mean(values: NDArray[np.bool_]) -> float | None:

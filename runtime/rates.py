@@ -1,4 +1,4 @@
-"""Shares of photos with what they may be by chance, and how well probabilities fit how often answers are right."""
+"""Shares of photos with what they may be by chance, and how well scores tell right from wrong."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -74,3 +74,12 @@ def reliability(probability: NDArray[np.float32], right: NDArray[np.bool_]) -> R
         if sure is not None and true is not None
     ]
     return Reliability(tuple(confidence), tuple(accuracy), tuple(count), sum(gaps) / max(1, len(right)))
+
+
+def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float | None:
+    """The chance that a positive scores above a negative, ties half (Mann-Whitney U); None where one is empty."""
+    if not len(positive) or not len(negative):
+        return None
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, "left") + np.searchsorted(ordered, positive, "right")
+    return float(below.mean() / (2 * len(negative)))

@@ -18,7 +18,7 @@ from math import ceil, exp, lgamma, log, log1p
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evaluation import area_under_curve
+from ..rates import area_under_curve
 
 # Share of known items that may be turned away to keep items of other labels out; negatives come before that.
 _MOST_REJECTS = 0.05

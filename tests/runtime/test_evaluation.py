@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score, top_k_accuracy_score
 
-from sightline.runtime.evaluation import area_under_curve, leave_one_out, per_class, top_k
-from tests.factories import unit
+from sightline.runtime import Bundle
+from sightline.runtime.evaluation import decision_scores, leave_one_out, per_class, top_k
+from sightline.runtime.manifest import DecisionPolicy
+from sightline.runtime.rates import area_under_curve
+from sightline.runtime.recognition import Candidate, Decision, Latency, Match, Recognition
+from tests.factories import tiny_bundle, unit
 
 
 def test_top_k_agrees_with_scikit_learn() -> None:
@@ -38,3 +42,27 @@ def test_leave_one_out_never_finds_the_image_itself() -> None:
     assert result is not None
     assert (result.recall_at_1, result.images) == (1.0, 4)
     assert leave_one_out(embeddings, list("abcde")) is None
+
+
+def test_leave_one_out_with_more_copies_than_are_looked_at() -> None:
+    result = leave_one_out(np.tile(unit(np.array([[1.0, 2.0]])), (20, 1)), ["a"] * 10 + ["b"] * 10)
+    assert result is not None and result.images == 20
+
+
+def answer(probability: float, similarity: float, threshold: float) -> Recognition:
+    match = Match(1, "taught", similarity, {}, threshold)
+    nothing = np.zeros(1, np.float32)
+    said = Decision(None, False, 0.0, None)
+    return Recognition(said, (Candidate("known", probability),), (match,), nothing, nothing, Latency(0, 0, 0))
+
+
+@pytest.mark.parametrize("threshold", [-0.02, 0.0, 0.5, 1.0])
+def test_scores_rise_with_the_similarity_whatever_the_threshold(tmp_path, threshold: float) -> None:
+    manifest = Bundle.load(tiny_bundle(tmp_path / "b", policy=DecisionPolicy(min_probability=0.5))).manifest
+    scores = decision_scores([answer(0.0, one, threshold) for one in (-1.0, -0.5, threshold, 1.0)], manifest)
+    assert (np.diff(scores) >= 0).all() and (scores[:2] < 1).all() and scores[2] >= 1 and scores[3] <= 2
+
+
+def test_a_threshold_of_zero_is_met_by_every_probability(tmp_path) -> None:
+    manifest = Bundle.load(tiny_bundle(tmp_path / "b", policy=DecisionPolicy(min_probability=0.0))).manifest
+    assert (decision_scores([answer(one, -1, 0.9) for one in (0.0, 0.7)], manifest) >= 1).all()
