@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from onnx import ModelProto
 
 from sightline.runtime.preprocess import Image, InputSpec
@@ -175,7 +176,10 @@ class Quantizer:
         )
 
     def _train(self, schedule: Schedule, mended: Mended, weights: WeightFormat, plan: QuantizationPlan) -> Mended:
-        """Train once for each weight format, and keep the result where held-out photos say it is better."""
+        """Train once for each weight format, and keep the result where held-out photos say it is better.
+
+        A rescue's attempts take what was trained with every layer in int8; each judges it anew in its own form.
+        """
         if weights not in self._trained:
             self._trained[weights] = train_quantized(
                 mended.model,
@@ -189,10 +193,11 @@ class Quantizer:
                 self._reporter,
             )
         learned = self._trained[weights]
-        trained = Mended(learned.model, learned.ranges, (MethodTrial(TRAINED, learned.last_loss),))
+        if not np.isfinite(learned.last_loss):
+            return mended
+        trained = Mended(learned.model, learned.ranges, ())
         if not self._held_out:
             return trained
-        # On a tie the first is kept: a training that diverged gives back what it began with.
         forms = {mended.trials[0].method if mended.trials else UNREPAIRED: mended, TRAINED: trained}
         errors = [
             MethodTrial(name, held_out_error(self.folded, one.model, plan, one.ranges, weights, self._held_out))

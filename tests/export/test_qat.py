@@ -1,5 +1,6 @@
 """Quantization-aware training: the module computes what the file computes, and training brings int8 nearer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,26 @@ def test_the_quantizer_keeps_training_only_where_held_out_photos_say_so(tmp_path
     assert made.fusion.int8_convolutions == 20
     assert {trial.method for trial in made.repairs} == {TRAINED, UNREPAIRED}
     assert (made.repairs[0].method == TRAINED) == better
+
+
+@pytest.mark.parametrize(("photos", "loss"), [(8, 0.3), (8, np.inf), (24, np.inf)])
+def test_a_training_that_diverged_is_none_and_a_loss_is_no_error_of_the_logits(tmp_path, monkeypatch, photos, loss):
+    def trained(model, _plan, ranges, *_rest: object) -> Trained:
+        moved, view = copy_model(model), GraphView(model)
+        biases = [node.input[2] for node in make_plan(model).weighted(model)]
+        set_constants(moved, {name: 2 * view.constant(name) for name in biases})
+        return Trained(moved, ranges, loss, loss)
+
+    monkeypatch.setattr(quantize, "train_quantized", trained)
+    calibration = choose_calibration(draw_folder(tmp_path, photos // 4), [])
+    options = QuantizationOptions(("minmax",), correct_bias=False)
+    graph = lively_graph("resnet18")
+    made = [
+        quantize.Quantizer(graph, calibration, SPEC, one).make(WeightFormat())
+        for one in (options, replace(options, train=Schedule(1)))
+    ]
+    assert made[1].repairs == ()
+    assert (made[0].model == made[1].model) == np.isinf(loss)
 
 
 def test_an_operator_that_cannot_be_trained_is_named():
