@@ -121,6 +121,21 @@ class BenchOptions:
     most_turns: int = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What contestants took in turns.
+
+    Attributes:
+        contestants: Who came through, in the order given.
+        times: Of each of them, milliseconds: float64 (turns, inferences of a turn).
+        failed: Peers that failed in a turn, and why.
+    """
+
+    contestants: list[Contestant]
+    times: list[NDArray[np.float64]]
+    failed: list[tuple[Contestant, str]]
+
+
 @dataclass(slots=True)
 class _Field:
     contestants: list[Contestant] = field(default_factory=list)
@@ -147,9 +162,10 @@ def bench(bundle: Bundle, options: BenchOptions | None = None, reporter: Reporte
             entered = _open(bundle, peers, threads, images, reporter)
             absent |= entered.absent
             with reporter.task(f"{threads} threads", options.seconds) as task:
-                times = take_turns(entered.contestants, images, options.seconds, options.most_turns, task.advance)
-            turns = min(turns, len(times[0]))
-            entries += _entries(entered.contestants, times, images, threads)
+                taken = take_turns(entered.contestants, images, options.seconds, options.most_turns, task.advance)
+            absent |= {f"{one.tool} {one.file}": reason for one, reason in taken.failed}
+            turns = min(turns, len(taken.times[0]))
+            entries += _entries(taken.contestants, taken.times, images, threads)
     named = tuple(Absent(tool, reason) for tool, reason in absent.items())
     return BenchReport(bundle.bundle_id, bundle.manifest.arch, describe_cpu(), turns, tuple(entries), named)
 
@@ -160,23 +176,33 @@ def take_turns(
     seconds: float,
     most_turns: int,
     advance: Callable[[float], None] = lambda _: None,
-) -> list[NDArray[np.float64]]:
-    """Let contestants run in turns: milliseconds, an array (turns, inferences of a turn) for each.
+) -> Turns:
+    """Let contestants run in turns.
 
-    The order rotates, so that nobody always follows the same neighbour.
+    The order rotates, so that nobody always follows the same neighbour. A peer that fails leaves, and the rest goes on;
+    a failure of Sightline's own is raised.
     """
-    times: list[list[list[float]]] = [[] for _ in contestants]
+    times: dict[int, list[list[float]]] = {index: [] for index in range(len(contestants))}
+    failed: list[tuple[Contestant, str]] = []
     start = now = perf_counter()
     for turn in range(most_turns):
         image = images[turn % len(images)][None]
         for place in range(len(contestants)):
             index = (place + turn) % len(contestants)
-            times[index].append(_burst(contestants[index].run, image))
+            if index not in times:
+                continue
+            try:
+                times[index].append(_burst(contestants[index].run, image))
+            except Exception as error:
+                if contestants[index].tool == OWN:
+                    raise
+                failed.append((contestants[index], f"failed in turn {turn + 1} ({first_line(error)[:160]})"))
+                del times[index]
         before, now = now, perf_counter()
         advance(now - before)
         if now - start > seconds and turn + 1 >= _LEAST_TURNS:
             break
-    return [np.asarray(one) for one in times]
+    return Turns([contestants[index] for index in times], [np.asarray(one) for one in times.values()], failed)
 
 
 def _burst(run: Run, image: Image) -> list[float]:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sightline.edge_app.cli import run
-from sightline.export.bench import BenchOptions, Contestant, bench, take_turns
+from sightline.export.bench import Absent, BenchOptions, Contestant, bench, take_turns
+from sightline.export.bench_peers import PEERS, Peer, Run
 from sightline.export.bench_torch import rebuild
 from sightline.export.onnx_graph import serialize
 from sightline.runtime import Bundle
@@ -30,14 +31,48 @@ def test_contestants_take_turns_in_rotating_order():
     contestants = [
         Contestant(name, "fp32", "fp32", lambda image, name=name: order.append(name) or np.zeros(3)) for name in "abc"
     ]
-    times = take_turns(contestants, images(2), seconds=60, most_turns=3)
+    times = take_turns(contestants, images(2), seconds=60, most_turns=3).times
     assert [one.shape for one in times] == [(3, 3)] * 3 and all((one >= 0).all() for one in times)
     assert [order[place] for place in range(0, len(order), 4)] == list("abcbcacab")
 
 
 def test_turns_end_with_the_time_but_not_before_the_fifth():
     one = Contestant("a", "fp32", "fp32", lambda image: np.zeros(3))
-    assert take_turns([one], images(1), seconds=0, most_turns=1000)[0].shape == (5, 3)
+    assert take_turns([one], images(1), seconds=0, most_turns=1000).times[0].shape == (5, 3)
+
+
+@pytest.fixture
+def faltering(monkeypatch) -> Peer:
+    """A peer whose every opened model answers once, then fails."""
+
+    def open_model(*_: object) -> tuple[str, Run]:
+        answers = iter([np.zeros((1, 3), np.float32)])
+
+        def run(_: object) -> np.ndarray:
+            answer = next(answers, None)
+            if answer is None:
+                raise RuntimeError("out of scratch memory\nat kernel 7")
+            return answer
+
+        return "fp32", run
+
+    peer = Peer("faltering", ("fp32",), open_model)
+    monkeypatch.setitem(PEERS, peer.name, peer)
+    return peer
+
+
+def test_a_peer_that_fails_in_a_turn_leaves_with_its_reason(bundle, faltering):
+    report = bench(Bundle.load(bundle), BenchOptions((1,), (faltering.name,), **QUICK))
+    assert [entry.tool for entry in report.entries] == ["sightline"] and report.entries[0].rounds == 18
+    assert report.absent == (Absent("faltering fp32", "failed in turn 1 (out of scratch memory)"),)
+
+
+def test_a_failure_of_our_own_is_not_passed_over():
+    def fail(_: object) -> np.ndarray:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        take_turns([Contestant("sightline", "fp32", "fp32", fail)], images(1), seconds=0, most_turns=1)
 
 
 def test_every_variant_and_every_number_of_threads_is_measured(bundle):
@@ -64,7 +99,7 @@ def test_the_graph_rebuilt_in_torch_answers_as_the_model(name, planes):
 
 
 def test_torch_takes_part_and_agrees(tmp_path):
-    from sightline.export.bench_peers import PEERS, process_threads_restored
+    from sightline.export.bench_peers import process_threads_restored
 
     data = serialize(small_graph("mobilenet_v2"))
     threads = torch.get_num_threads()
