@@ -64,7 +64,7 @@ def command(
     check_columns(images, columns)
     recognizer = Recognizer(loaded, provider, variant, threads)
     lookup = open_catalogue(gallery, recognizer.model_id, create=False) if gallery else None
-    with lookup or nullcontext():
+    with nullcontext() if lookup is None else lookup:
         kept, answers = _answer(recognizer, images, lookup)
         if not answers:
             raise InputError(f"none of the {len(images)} images of '{data}' could be read")

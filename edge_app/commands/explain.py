@@ -73,7 +73,7 @@ def command(
         if label is not None and label not in recognizer.labels:
             raise InputError(f"the classifier has no label '{label}': 'sightline inspect' lists them")
         lookup = Gallery.open(gallery, model=recognizer.model_id, create=False) if gallery else None
-        with lookup or nullcontext():
+        with nullcontext() if lookup is None else lookup:
             told = _explain_bundle(recognizer, frame_bgr, lookup, label, place)
     if as_json:
         print_json({"image": image, "method": method, "picture": out, **told})
