@@ -11,9 +11,10 @@ similarities told known from unknown worse than one for all (area under the curv
 negatives better (0.943 to 0.958 against 0.910 to 0.940).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import ceil, exp, lgamma, log, log1p
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,10 @@ _HALVINGS = 12
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float32]
+
+
+class FitStopped(Exception):
+    """A fit was given up because its caller asked for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,14 @@ class _Negatives:
         return _Negatives(self.nearest[rows], self.label[rows], {one: near[rows] for one, near in self.near.items()})
 
 
-def fit(shelf: Shelf, ids: NDArray[np.int64], negatives: Vectors, aim: Aim, generation: int) -> Thresholds | None:
+def fit(
+    shelf: Shelf,
+    ids: NDArray[np.int64],
+    negatives: Vectors,
+    aim: Aim,
+    generation: int,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Thresholds | None:
     """Fit thresholds.
 
     Args:
@@ -152,16 +164,20 @@ def fit(shelf: Shelf, ids: NDArray[np.int64], negatives: Vectors, aim: Aim, gene
         negatives: float32, shape (negatives, dim), in the order they were taken; may be empty.
         aim: What is asked for.
         generation: The gallery's commit that the entries belong to.
+        stopped: Asked at each look-up whether to give up.
 
     Returns:
         None where there is nothing to look up in.
+
+    Raises:
+        FitStopped: `stopped` said so.
     """
     if len(shelf.rows) == 0:
         return None
     most = int(np.clip(_MOST_COMPARED // len(shelf.rows), _FEWEST_QUERIES, _MOST_QUERIES))
-    known = _look_up_entries(shelf, _spread(len(shelf.rows), most))
+    known = _look_up_entries(shelf, _spread(len(shelf.rows), most), stopped)
     base = _shown(_base(known, len(shelf.starts), aim, len(negatives) > 0))
-    strange = _look_up_negatives(shelf, negatives[_spread(len(negatives), most)], base)
+    strange = _look_up_negatives(shelf, negatives[_spread(len(negatives), most)], base, stopped)
     base, rate = _aimed(strange, base, aim)
     raised = _cuts(strange, base, rate)
     first = {label: int(ids[shelf.rows[shelf.starts[label]]]) for label in raised}
@@ -262,12 +278,12 @@ def _passed_by(scores: Scores, rate: float) -> float:
     return float(np.nextafter(np.partition(scores, rank - 1)[rank - 1], np.float32(2)))
 
 
-def _look_up_entries(shelf: Shelf, places: NDArray[np.int64]) -> _Found:
+def _look_up_entries(shelf: Shelf, places: NDArray[np.int64], stopped: Callable[[], bool]) -> _Found:
     """Look entries up among all others."""
     count, mine = len(places), shelf.labels[places]
     same, other = np.full(count, -1, np.float32), np.full(count, -1, np.float32)
     other_label = np.zeros(count, np.int64)
-    for number, place in enumerate(places):
+    for number, place in enumerate(_until(stopped, places)):
         scores = _scores(shelf, shelf.vectors[shelf.rows[place]])
         scores[place] = -1
         best = np.maximum.reduceat(scores, shelf.starts)
@@ -276,9 +292,9 @@ def _look_up_entries(shelf: Shelf, places: NDArray[np.int64]) -> _Found:
     return _Found(mine, same, other, other_label)
 
 
-def _look_up_negatives(shelf: Shelf, negatives: Vectors, base: float) -> _Negatives:
+def _look_up_negatives(shelf: Shelf, negatives: Vectors, base: float, stopped: Callable[[], bool]) -> _Negatives:
     nearest, label = np.full(len(negatives), -1, np.float32), np.zeros(len(negatives), np.int64)
-    for number, query in enumerate(negatives):
+    for number, query in enumerate(_until(stopped, negatives)):
         scores = _scores(shelf, query)
         best = int(scores.argmax())
         nearest[number], label[number] = scores[best], shelf.labels[best]
@@ -286,8 +302,16 @@ def _look_up_negatives(shelf: Shelf, negatives: Vectors, base: float) -> _Negati
     near = {}
     for one in np.unique(label[nearest >= base]).tolist():
         own = shelf.vectors[shelf.rows[ends[one] : ends[one + 1]]]
-        near[one] = np.array([np.vecdot(own, query).max() for query in negatives], np.float32)
+        nearness = [np.vecdot(own, query).max() for query in _until(stopped, negatives)]
+        near[one] = np.array(nearness, np.float32)
     return _Negatives(nearest, label, near)
+
+
+def _until(stopped: Callable[[], bool], rows: NDArray[Any]) -> Iterator[Any]:
+    for row in rows:
+        if stopped():
+            raise FitStopped
+        yield row
 
 
 def _scores(shelf: Shelf, query: Vectors) -> Scores:

@@ -8,6 +8,7 @@ import ctypes
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import GalleryError, first_line
 from ..reporter import QuietReporter, Reporter
 from . import graph as graphs
-from .calibration import Aim, Shelf, Thresholds, fit
+from .calibration import Aim, FitStopped, Shelf, Thresholds, fit
 from .calibration_rows import read_thresholds, write_negatives, write_thresholds
 from .container import DoubtfulGraph, GraphHeader, Links, read_container, write_container
 from .folder import GRAPH
@@ -153,7 +154,10 @@ class Caretaker:
             self._refit_from_s = due_s
             return
         started_s, before = time.monotonic(), self._index.thresholds
-        thresholds = fit_thresholds(self._index, self._store.negatives())
+        try:
+            thresholds = fit_thresholds(self._index, self._store.negatives(), stopped=self._stopped.is_set)
+        except FitStopped:
+            return  # whoever opens the gallery next makes up for it
         self._refitted_s = time.monotonic()
         self._refit_pause_s = max(_REFIT_LEAST_S, (self._refitted_s - started_s) / _REFIT_SHARE)
         if not self._index.exchange_thresholds(before, thresholds) or not self._store.writable or thresholds is None:
@@ -305,8 +309,17 @@ class Caretaker:
             self.trouble = str(error)
 
 
-def fit_thresholds(index: SearchIndex, negatives: NDArray[np.float32], aim: Aim | None = None) -> Thresholds | None:
-    """Fit thresholds to the entries in memory; `aim` is that of the last fit where none is given."""
+def fit_thresholds(
+    index: SearchIndex,
+    negatives: NDArray[np.float32],
+    aim: Aim | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Thresholds | None:
+    """Fit thresholds to the entries in memory; `aim` is that of the last fit where none is given.
+
+    Raises:
+        FitStopped: `stopped` said so.
+    """
     with index.lock:
         table, generation, old = index.table, index.generation, index.thresholds
         wanted = aim or (old.aim if old is not None else None)
@@ -315,7 +328,7 @@ def fit_thresholds(index: SearchIndex, negatives: NDArray[np.float32], aim: Aim 
         # Rows that a removal zeroes meanwhile score nothing, and the next fit is without them.
         matrix, alive = table.matrix, table.alive.copy()
         labels, ids = table.labels.astype(np.int64), table.ids
-    return fit(Shelf.of(matrix, labels, alive), ids, negatives, wanted, generation)
+    return fit(Shelf.of(matrix, labels, alive), ids, negatives, wanted, generation, stopped)
 
 
 def _return_freed_memory() -> None:

@@ -1,6 +1,7 @@
 """A fit takes seconds: what others write, and what goes wrong, meanwhile."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from sightline.runtime import Gallery, GalleryError
-from sightline.runtime.gallery import caretaker, check_folder, reembed
+from sightline.runtime.gallery import calibration, caretaker, check_folder, reembed
 from tests.runtime.gallery.make import MODEL, frame, small_gallery, vectors
 
 FALLBACK = 0.5
@@ -87,3 +88,28 @@ def test_a_failure_that_nobody_foresaw_is_told_and_the_thread_goes_on(
         gallery.add("label 1", vectors(1, 3)[0])
         assert gallery.settle(60)
         assert gallery.thresholds is not None and gallery.thresholds.entries == first.entries + 2
+
+
+def test_closing_does_not_wait_for_a_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_gallery(tmp_path / "g")
+    gallery = Gallery.open(tmp_path / "g", model=MODEL)
+    first = gallery.calibrate(0.05, FALLBACK, vectors(30, 1))
+    look_up, looked_up = calibration._scores, threading.Semaphore(0)
+
+    def slowly(*words: Any) -> Any:
+        looked_up.release()
+        time.sleep(0.2)
+        return look_up(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calibration, "_scores", slowly)
+        gallery.add("label 0", vectors(1, 2)[0])
+        assert looked_up.acquire(timeout=60)
+        gallery.close()
+    rest = sum(looked_up.acquire(blocking=False) for _ in range(61))
+    assert rest <= 2, "of the 60 look-ups that were left"
+    with Gallery.open(tmp_path / "g", model=MODEL) as gallery:
+        assert gallery.thresholds == first and gallery.check().ok
+        gallery.match(vectors(1, 2)[0], 1)
+        assert gallery.settle(60)
+        assert gallery.thresholds is not None and gallery.thresholds.entries == first.entries + 1
