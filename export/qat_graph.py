@@ -49,9 +49,7 @@ class TrainedGraph(nn.Module):
         self._model, self._plan = model, plan
         self._view = GraphView(model)
         self._order = self._view.nodes
-        unknown = next((node.op_type for node in self._order if node.op_type not in _OPERATORS), None)
-        if unknown is not None:
-            raise InputError(f"quantization-aware training does not know the operator {unknown}: export without --qat")
+        check_trainable(model)
         tied = set(plan.same_range)
         self._rounding = nn.ModuleDict(
             {_key(name): RoundedTensor(ranges[name]) for name in plan.rounded if name not in tied}
@@ -141,6 +139,17 @@ class TrainedGraph(nn.Module):
 
     def _tensor(self, name: str) -> Tensor:
         return torch.from_numpy(np.array(self._view.constant(name)))
+
+
+def check_trainable(model: ModelProto) -> None:
+    """Check that every operator of a graph can be trained; takes no time.
+
+    Raises:
+        InputError: One cannot.
+    """
+    unknown = next((node.op_type for node in model.graph.node if node.op_type not in _OPERATORS), None)
+    if unknown is not None:
+        raise InputError(f"quantization-aware training does not know the operator {unknown}: export without --qat")
 
 
 def _key(name: str) -> str:

@@ -21,6 +21,7 @@ from .onnx_graph import serialize
 from .onnx_view import GraphView
 from .photos import prepared
 from .qat import Schedule, Trained, train_quantized
+from .qat_graph import check_trainable
 from .quantize_choose import (
     EQUALIZED,
     PLAIN,
@@ -120,12 +121,15 @@ class Quantizer:
             photos: What `options.train` trains on; the calibration photos where there are none.
 
         Raises:
-            InputError: The model's values are not finite.
+            InputError: The model's values are not finite, or it is to be trained and an operator cannot be.
         """
         self.options = options or QuantizationOptions()
         self._reporter = reporter or QuietReporter()
         self._spec = spec
         self.folded = fold_normalization(model)
+        # Before the photos pass: calibration takes minutes.
+        if self.options.train is not None:
+            check_trainable(self.folded)
         self.plan = make_plan(self.folded)
         paths = [image.path for image in calibration.images]
         choosing = len(paths) >= 2 * _HELD_OUT

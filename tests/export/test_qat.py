@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sightline.export import quantize
-from sightline.export.calibration import choose_calibration
+from sightline.export.calibration import CalibrationSet, choose_calibration
 from sightline.export.onnx_probe import Probe
 from sightline.export.onnx_view import GraphView, copy_model, set_constants
 from sightline.export.photos import prepared as photo_batches
@@ -22,6 +22,7 @@ from sightline.export.quantize_plan import QuantizationPlan, make_plan
 from sightline.export.quantize_ranges import Range, find_ranges, observe
 from sightline.export.quantize_repair import correct_bias
 from sightline.export.quantize_writer import WeightFormat, quantize_weight, write_qdq
+from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.errors import InputError
 from tests.export.nets import SPEC, draw_folder, images, lively_graph
 
@@ -168,8 +169,13 @@ def test_a_training_that_diverged_is_none_and_a_loss_is_no_error_of_the_logits(t
     assert (made[0].model == made[1].model) == np.isinf(loss)
 
 
-def test_an_operator_that_cannot_be_trained_is_named():
+def test_an_operator_that_cannot_be_trained_is_named_before_a_photo_is_read():
     model = copy_model(fold_normalization(lively_graph("resnet18")))
     next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Erf"
     with pytest.raises(InputError, match="does not know the operator Erf: export without --qat"):
         TrainedGraph(model, NOTHING, {}, WeightFormat())
+    gone = CalibrationSet((LabelledImage(Path("gone.png"), "circle"),), 1, "")
+    with pytest.raises(InputError, match="does not know the operator Erf"):
+        quantize.Quantizer(model, gone, SPEC, QuantizationOptions(train=Schedule(1)))
+    with pytest.raises(InputError, match=r"gone\.png"):
+        quantize.Quantizer(model, gone, SPEC, QuantizationOptions())
