@@ -183,14 +183,27 @@ def _write(
 
 
 def _write_calibration(writer: sqlite3.Connection, model_id: str, parts: Sequence[_Calibration]) -> None:
-    """Join thresholds and negatives: the strictest aim; fitted anew when the gallery is opened."""
+    """Join thresholds and negatives: the strictest aim; fitted, and measured, anew when the gallery is opened."""
     fitted = [part.thresholds for part in parts if part.thresholds is not None]
     if not fitted:
         return
     write_negatives(writer, model_id, np.concatenate([part.negatives for part in parts]))
     strictest = min(fitted, key=lambda one: one.aim.false_accepts)
     highest = max(one.similarity for one in fitted)
-    write_thresholds(writer, replace(strictest, similarity=highest, of_label={}, generation=0))
+    joined = Thresholds(
+        aim=strictest.aim,
+        similarity=highest,
+        of_label={},
+        generation=0,
+        entries=0,
+        negatives=0,
+        false_accept_rate=None,
+        false_accept_bound=None,
+        false_reject_rate=None,
+        other_accept_rate=None,
+        auc=None,
+    )
+    write_thresholds(writer, joined)
 
 
 def _calibration_of(store: Store, head: Head) -> _Calibration:

@@ -1,6 +1,7 @@
 """When a match counts as known: fitted, kept, refitted, and lost with the model."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from sightline.runtime import Gallery, GalleryError, NewEntry
 from sightline.runtime.gallery import check_folder, merge, reembed, salvage
 from sightline.runtime.gallery.calibration import upper_bound
+from sightline.runtime.gallery.calibration_rows import read_thresholds
 from sightline.runtime.manifest import DecisionPolicy
 from sightline.runtime.recognition import Candidate, decide
 from tests.runtime.gallery.make import MODEL, frame
@@ -136,6 +138,10 @@ def test_merging_joins_the_negatives_and_takes_the_stricter_aim(tmp_path: Path) 
         with Gallery.open(tmp_path / name, model=MODEL) as gallery:
             gallery.calibrate(aim, FALLBACK, strangers(seen, 30))
     merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    with closing(sqlite3.connect(tmp_path / "c" / "gallery.db")) as connection:
+        joined = read_thresholds(connection)
+    assert joined is not None and (joined.aim.false_accepts, joined.entries, joined.negatives) == (0.02, 0, 0)
+    assert (joined.false_accept_rate, joined.false_reject_rate, joined.auc) == (None, None, None)  # nothing measured
     with Gallery.open(tmp_path / "c", model=MODEL) as gallery:
         gallery.match(item(1, 1)[0], 1)
         assert gallery.settle(60)
