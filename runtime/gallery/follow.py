@@ -1,6 +1,8 @@
 """What brings the memory up to what is committed, by this process or another, in the order of the commits."""
 
+import math
 import threading
+import time
 from pathlib import Path
 
 from ..errors import GalleryError
@@ -10,6 +12,8 @@ from .store import Store
 
 _SLICE = 512
 _LOAD_SLICE = 4096
+# What could not be read is read again after this long, then after twice as long, and so on.
+_FIRST_WAIT_S = 1.0
 
 
 class Follower:
@@ -23,6 +27,7 @@ class Follower:
         self.trouble: str | None = None
         self._store, self._index, self._model_id = store, index, model_id
         self._lock = threading.Lock()
+        self._wait_s, self._again_s = _FIRST_WAIT_S, math.inf
 
     def load(self) -> None:
         """Read everything, at opening.
@@ -45,6 +50,9 @@ class Follower:
     def notice(self) -> None:
         """Take in what other processes committed, a slice a call; the memory goes on where that fails."""
         try:
+            if time.monotonic() >= self._again_s:
+                self._again_s = math.inf
+                self._store.look_again()
             if not self._store.changed():
                 return
             if not self._lock.acquire(blocking=False):
@@ -53,10 +61,13 @@ class Follower:
             try:
                 if not self._take_in(_SLICE, slices=1):
                     self._store.look_again()
+                self._wait_s = _FIRST_WAIT_S
             finally:
                 self._lock.release()
         except GalleryError as error:
             self.trouble = str(error)
+            self._again_s = time.monotonic() + self._wait_s
+            self._wait_s *= 2
 
     def _take_in(self, limit: int, slices: int | None = None) -> bool:
         """Bring the memory up to what is committed; False where more than `slices` of it were left."""

@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sightline.runtime import Gallery, GalleryError, NewEntry
+from sightline.runtime.gallery import follow
 from tests.runtime.gallery.make import MODEL, small_gallery, vectors
 
 HERE = Path(__file__).parent
@@ -78,6 +80,28 @@ def test_a_read_only_gallery_answers_and_refuses_to_change(tmp_path: Path, monke
             with pytest.raises(GalleryError, match="read-only"):
                 change()
     assert {file.name: file.read_bytes() for file in (tmp_path / "g").iterdir()} == before
+
+
+def test_a_passing_read_error_does_not_leave_a_reader_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_gallery(tmp_path / "g")
+    clock, failed, seen = SimpleNamespace(now_s=0.0), 0, []
+    monkeypatch.setattr(follow, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
+
+    def fails(*words: object) -> None:
+        nonlocal failed
+        failed += 1
+        raise GalleryError("disk I/O error")
+
+    with Gallery.open(tmp_path / "g", model=MODEL) as one, Gallery.open(tmp_path / "g", model=MODEL) as two:
+        with monkeypatch.context() as patch:
+            patch.setattr(one._store, "delta", fails)
+            two.add("mug", vectors(1, seed=8)[0])
+            for clock.now_s in (0.0, 0.9, 1.1, 2.9, 3.2):
+                seen.append((len(one), failed))
+        assert seen == [(30, 1), (30, 1), (30, 2), (30, 2), (30, 3)]  # asked again, ever less often
+        assert "disk I/O error" in str(one.stats().trouble)
+        clock.now_s = 8.0
+        assert len(one) == 31 and one.match(vectors(1, seed=8)[0], 1)[0].label == "mug"
 
 
 def _many(seed: int) -> list[NewEntry]:
