@@ -122,7 +122,10 @@ class CalibrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The content of report.json."""
+    """The content of report.json.
+
+    `sensitivity` is of the variants `ranked`, which have the same form of weights.
+    """
 
     arch: str
     labels: tuple[str, ...]
@@ -136,6 +139,7 @@ class Report:
     decision: DecisionPolicy
     parity: Parity
     calibration: CalibrationFacts
+    ranked: tuple[str, ...]
     sensitivity: tuple[LayerSensitivity, ...]
     reliability: Reliability
     averages: Averages

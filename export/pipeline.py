@@ -32,6 +32,7 @@ from .onnx_notes import with_notes
 from .parity import Parity, check_parity
 from .quantize import QuantizationOptions, Quantizer
 from .quantize_sensitivity import LayerSensitivity
+from .quantize_writer import WeightFormat
 from .report_html import render_report
 from .rescue import Rescuer
 from .source import ExportSource
@@ -104,14 +105,13 @@ def export_bundle(
     quantizer = Quantizer(model, source.calibration, source.spec, options.quantization, reporter, learned)
     rescuer = Rescuer(quantizer, fp32, source, options.limits.max_drop, reporter)
     built = [fp32, *(rescuer.build(target, options.rescue) for target in targets)]
-    ranking = rescuer.ranking
     int8 = [target.weights for target in targets if target.weights is not None]
-    if options.rank_layers and int8 and not ranking:
-        ranking = quantizer.rank(int8[0])
+    if options.rank_layers and int8 and not rescuer.rankings:
+        rescuer.rank(int8[0])
     measured = measure(built, source, photos, options.threads, reporter)
     gate = _judge(measured.figures, options.limits)
     fit = _fit_decision(gate.default_variant, measured)
-    report = _report(source, options, model_id, measured, parity, gate, fit, ranking)
+    report = _report(source, options, model_id, measured, parity, gate, fit, rescuer.rankings)
     files = _model_files(built, source, report)
     files |= golden_files(in_turn(source.evaluation), {one.name: one.session for one in built}, source.spec)
     files["report.json"] = msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
@@ -154,10 +154,14 @@ def _report(
     parity: Parity,
     gate: GateResult,
     fit: DecisionFit,
-    ranking: tuple[LayerSensitivity, ...],
+    rankings: Mapping[WeightFormat, tuple[LayerSensitivity, ...]],
 ) -> Report:
     outputs = measured.evaluation[gate.default_variant]
     calibration = source.calibration
+    weights, ranking = next(iter(rankings.items()), (None, ()))
+    ranked = tuple(
+        one.variant for one in find_targets(options.targets) if weights is not None and one.weights == weights
+    )
     return Report(
         arch=model_name(source.model),
         labels=source.labels,
@@ -171,6 +175,7 @@ def _report(
         decision=fit.policy,
         parity=parity,
         calibration=CalibrationFacts(len(calibration.images), calibration.classes, calibration.sha256),
+        ranked=ranked,
         sensitivity=ranking,
         reliability=reliability(outputs, measured.truth, fit.policy.temperature),
         averages=averages(outputs, measured.truth, fit.policy.temperature, source.labels),

@@ -18,6 +18,7 @@ from .data import class_indices
 from .evaluate import run_variants
 from .quantize import Quantizer
 from .quantize_sensitivity import LayerSensitivity
+from .quantize_writer import WeightFormat
 from .source import ExportSource
 from .targets import Target
 from .variants import Built, build_half, build_variant
@@ -43,13 +44,13 @@ class Rescuer:
     """Makes the variants, and leaves the costliest layers of an int8 one in float where it loses too much.
 
     Attributes:
-        ranking: The layers by their cost, once it was needed.
+        rankings: The layers by their cost, for each form of the weights that needed them.
     """
 
     def __init__(
         self, quantizer: Quantizer, fp32: Built, source: ExportSource, max_drop: float, reporter: Reporter
     ) -> None:
-        self.ranking: tuple[LayerSensitivity, ...] = ()
+        self.rankings: dict[WeightFormat, tuple[LayerSensitivity, ...]] = {}
         self._quantizer = quantizer
         self._fp32 = fp32
         self._spec = source.spec
@@ -76,9 +77,9 @@ class Rescuer:
         if self._max_drop < 0 or not self._photos or not self._drop(built).exceeds(self._max_drop):
             return built
         assert target.weights is not None, f"{target.name} is not int8"
-        self.ranking = self.ranking or self._quantizer.rank(target.weights)
+        ranking = self.rank(target.weights)
         for count in _RESCUES:
-            kept = [layer.node for layer in self.ranking[:count]]
+            kept = [layer.node for layer in ranking[:count]]
             candidate = build_variant(target, self._quantizer, kept)
             drop = self._drop(candidate)
             self._reporter.say(
@@ -88,6 +89,12 @@ class Rescuer:
             if not drop.exceeds(self._max_drop):
                 return candidate
         return built
+
+    def rank(self, weights: WeightFormat) -> tuple[LayerSensitivity, ...]:
+        """Rank the layers with weights of one form, once; see `Quantizer.rank`."""
+        if weights not in self.rankings:
+            self.rankings[weights] = self._quantizer.rank(weights)
+        return self.rankings[weights]
 
     def _drop(self, built: Built) -> Drop:
         if self._reference is None:

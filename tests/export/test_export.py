@@ -142,6 +142,7 @@ def test_several_targets_and_the_ranking_are_shipped(several):
     assert several.report.sensitivity[0].error >= several.report.sensitivity[-1].error
     page = (several.path / "report.html").read_text()
     assert "Which layer costs how much" in page and "int8-arm64" in page
+    assert several.report.ranked == ("int8",) and "Of int8. Error of the logits" in page
     assert shipped["int8-arm64"].latency_ms is None
     assert all(one.rest is not None for one in several.report.sensitivity[:8])
     for variant in ("int8-vnni", "fp16"):

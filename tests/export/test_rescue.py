@@ -11,10 +11,11 @@ from sightline.export.calibration import choose_calibration
 from sightline.export.evaluate import run_variants
 from sightline.export.onnx_graph import export_onnx
 from sightline.export.quantize import QuantizationOptions, Quantizer
+from sightline.export.quantize_sensitivity import LayerSensitivity
 from sightline.export.quantize_writer import WeightFormat
 from sightline.export.rescue import Drop, Rescuer, choosing_photos, expected_drop, margins
 from sightline.export.targets import Target
-from sightline.export.variants import build_float, build_variant
+from sightline.export.variants import Built, build_float, build_variant
 from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.reporter import QuietReporter
 from tests.export.nets import LABELS, SPEC, trained_source
@@ -98,7 +99,7 @@ def test_costly_layers_are_left_in_float_until_the_accuracy_is_kept(source, fp32
     rescued = rescuer.rescue(coarse(3), built)
     assert rescued.quantized is not None and not drop(rescued).exceeds(limit)
     kept = rescued.quantized.kept_float
-    assert kept and set(kept) == {layer.node for layer in rescuer.ranking[: len(kept)]}
+    assert kept and set(kept) == {layer.node for layer in rescuer.rank(WeightFormat(3))[: len(kept)]}
     assert 0 < len(rescued.quantized.fusion.float_convolutions) <= len(kept)
 
 
@@ -107,3 +108,27 @@ def test_a_variant_that_no_rescue_helps_is_given_back(source, fp32, monkeypatch)
     quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",), correct_bias=False))
     built = build_variant(coarse(1), quantizer)
     assert Rescuer(quantizer, fp32, source, 0.0, QuietReporter()).rescue(coarse(1), built) is built
+
+
+def test_each_form_of_weights_is_rescued_by_its_own_ranking(source, fp32, monkeypatch):
+    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",), correct_bias=False))
+    first, second = coarse(1), coarse(2)
+    built = build_variant(first, quantizer)
+    ranked, kept = [], []
+
+    def rank(weights: WeightFormat) -> tuple[LayerSensitivity, ...]:
+        ranked.append(weights)
+        return (LayerSensitivity(f"costly with {weights.steps}", "", 1.0),)
+
+    def build(target: Target, _quantizer: Quantizer, nodes: list[str]) -> Built:
+        kept.append((target, nodes))
+        return built
+
+    monkeypatch.setattr(rescue, "_RESCUES", (1,))
+    monkeypatch.setattr(rescue, "build_variant", build)
+    monkeypatch.setattr(quantizer, "rank", rank)
+    rescuer = Rescuer(quantizer, fp32, source, 0.0, QuietReporter())
+    for target in (first, second, first):
+        rescuer.rescue(target, built)
+    assert kept == [(first, ["costly with 1"]), (second, ["costly with 2"]), (first, ["costly with 1"])]
+    assert ranked == [WeightFormat(1), WeightFormat(2)] == list(rescuer.rankings)
