@@ -10,6 +10,7 @@ with the best checkpoint so far.
 import math
 import platform
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -68,6 +69,7 @@ def train(
     reporter = reporter or QuietReporter()
     started = time.monotonic() if started is None else started
     folder = Path(options.out)
+    stood = folder.exists()
     try:
         checkpoint = _open_folder(folder, resume, reporter)
         if checkpoint:
@@ -79,6 +81,11 @@ def train(
         raise InputError(
             f"run '{folder}' cannot be written: {error.strerror or error}; free the place or choose another --out"
         ) from error
+    finally:
+        if not stood:
+            # Goes where bad input or an early Ctrl-C left it empty.
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _open_folder(folder: Path, resume: bool, reporter: Reporter) -> Checkpoint | None:

@@ -207,4 +207,5 @@ def needed_similarity(match: Match, policy: DecisionPolicy) -> float:
 
 
 def _from_gallery(match: Match) -> Decision:
-    return Decision(match.label, True, match.similarity, "gallery")
+    # The cosine of a photo with itself can round to just above 1.
+    return Decision(match.label, True, min(match.similarity, 1.0), "gallery")

@@ -80,8 +80,8 @@ def _print(report: "DataReport", out: str | None) -> None:
     rows = [
         ("photos", f"{len(report.census.images)}"),
         ("splits", ", ".join(f"{part} {count}" for part, count in report.parts.items())),
-        ("classes", f"{len(counts)}, of {counts[0]} to {counts[-1]} photos"),
-        ("shorter side", f"{middle} px, {low} to {high}"),
+        ("classes", f"{len(counts)}, of {_span(counts[0], counts[-1])} photos"),
+        ("shorter side", f"{middle} px, {_span(low, high)}"),
         ("mean, deviation of R G B", f"{_three(report.pixels.mean)}, {_three(report.pixels.deviation)}"),
         ("unreadable files", f"{len(report.unreadable)}"),
         ("duplicates, same bytes", f"{sum(one.exact for one in report.duplicates)} groups"),
@@ -101,6 +101,10 @@ def _print(report: "DataReport", out: str | None) -> None:
         click.echo(f"doubtful: {path} is labelled {suspect.given}, looks like {suspect.likely}")
     if out is not None:
         click.echo(out)
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low} to {high}" if low < high else f"{low}"
 
 
 def _three(values: tuple[float, ...]) -> str:

@@ -221,7 +221,7 @@ def test_bad_input_is_one_sentence(photos, tmp_path, monkeypatch, capsys, words,
     assert run(["train", *words, *out, *weights]) == 1
     talk = capsys.readouterr().err.strip().splitlines()
     assert message in talk[-1]
-    assert not Path("run/run.json").exists()
+    assert not Path("run").exists()
 
 
 @pytest.mark.parametrize(

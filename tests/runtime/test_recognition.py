@@ -97,3 +97,7 @@ def test_a_bundle_for_look_up_answers_by_its_gallery_alone(
 ) -> None:
     decision = decide_by_gallery(matches, POLICY)
     assert (decision.label, decision.confidence, decision.known) == (label, confidence, label is not None)
+
+
+def test_a_similarity_that_rounds_above_one_is_no_confidence_above_one():
+    assert decide_by_gallery([match("mug", 1.0000001)], POLICY).confidence == 1.0
