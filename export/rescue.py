@@ -3,6 +3,9 @@
 The choice is made on photos that neither ranges were found on nor the gate judges on: the calibration photos held
 out for trials and, of a training run, training photos beyond the calibration set. What is chosen is judged once, by
 the gate, on the evaluation photos, so its figures are not flattered by having been chosen on them.
+
+The photos of a run are training photos: the net is surer on them than on others, so less is expected to be lost than
+really is. A rescue may then stay away or end too early; the gate judges by the real loss and keeps fp32 the default.
 """
 
 from dataclasses import dataclass
@@ -54,6 +57,7 @@ class Rescuer:
         self._quantizer = quantizer
         self._fp32 = fp32
         self._spec = source.spec
+        self._caution = "; they are training photos: the real loss is larger" if source.history else ""
         self._max_drop = max_drop
         self._reporter = reporter
         self._photos = choosing_photos(source, quantizer)
@@ -72,7 +76,10 @@ class Rescuer:
         return self.rescue(target, built) if rescue else built
 
     def rescue(self, target: Target, built: Built) -> Built:
-        """Give the first form of the variant that is expected to keep its accuracy, or the one built."""
+        """Give the first form of the variant that is expected to keep its accuracy, or the one built.
+
+        Expected by training photos where the source is a run, which is too hopeful; see the module.
+        """
         # Float layers can at best give fp32's answers, so a gain that is asked for cannot be reached by them.
         if self._max_drop < 0 or not self._photos or not self._drop(built).exceeds(self._max_drop):
             return built
@@ -84,7 +91,7 @@ class Rescuer:
             drop = self._drop(candidate)
             self._reporter.say(
                 f"{built.name} with {count} layers in float is expected to lose {drop.points:.2f} points, give or take "
-                f"{drop.error:.2f}, by {len(self._photos)} photos that were held out"
+                f"{drop.error:.2f}, by {len(self._photos)} photos held out of calibration{self._caution}"
             )
             if not drop.exceeds(self._max_drop):
                 return candidate

@@ -14,6 +14,7 @@ from sightline.export.quantize import QuantizationOptions, Quantizer
 from sightline.export.quantize_sensitivity import LayerSensitivity
 from sightline.export.quantize_writer import WeightFormat
 from sightline.export.rescue import Drop, Rescuer, choosing_photos, expected_drop, margins
+from sightline.export.run import Epoch
 from sightline.export.targets import Target
 from sightline.export.variants import Built, build_float, build_variant
 from sightline.runtime.dataset import LabelledImage
@@ -114,7 +115,8 @@ def test_each_form_of_weights_is_rescued_by_its_own_ranking(source, fp32, monkey
     quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",), correct_bias=False))
     first, second = coarse(1), coarse(2)
     built = build_variant(first, quantizer)
-    ranked, kept = [], []
+    ranked, kept, said = [], [], []
+    reporter = QuietReporter()
 
     def rank(weights: WeightFormat) -> tuple[LayerSensitivity, ...]:
         ranked.append(weights)
@@ -127,8 +129,13 @@ def test_each_form_of_weights_is_rescued_by_its_own_ranking(source, fp32, monkey
     monkeypatch.setattr(rescue, "_RESCUES", (1,))
     monkeypatch.setattr(rescue, "build_variant", build)
     monkeypatch.setattr(quantizer, "rank", rank)
-    rescuer = Rescuer(quantizer, fp32, source, 0.0, QuietReporter())
+    monkeypatch.setattr(reporter, "say", said.append)
+    run = replace(source, history=(Epoch(1, 32, 0.1, 1.0, 0.5, 1.0, 0.5, 1.0),))
+    rescuer = Rescuer(quantizer, fp32, run, 0.0, reporter)
     for target in (first, second, first):
         rescuer.rescue(target, built)
     assert kept == [(first, ["costly with 1"]), (second, ["costly with 2"]), (first, ["costly with 1"])]
     assert ranked == [WeightFormat(1), WeightFormat(2)] == list(rescuer.rankings)
+    # Photos that were trained on foretell less than is really lost, and the line says so.
+    assert len(said) == 3 and all(line.endswith("training photos: the real loss is larger") for line in said)
+    assert "held out of calibration" in said[0]
