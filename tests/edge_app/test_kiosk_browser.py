@@ -75,8 +75,8 @@ def test_it_shows_picture_answer_and_matches_at_every_size(browser: Any, bundle:
                 ".map((one) => one.getBoundingClientRect()).filter((box) => box.width < 48 || box.height < 48).length"
             )
             assert small == 0, "every button can be hit by a finger"
-        assert (
-            page.evaluate("document.getElementById('picture').getContext('2d').getImageData(20, 20, 1, 1).data[0]") > 90
+        page.wait_for_function(
+            "() => document.getElementById('picture').getContext('2d').getImageData(20, 20, 1, 1).data[0] > 90"
         )
 
 
@@ -96,11 +96,11 @@ def test_light_and_dark_can_be_read(browser: Any, bundle: Path, shop: Path) -> N
                 ):
                     assert one.page.evaluate(CONTRAST, selector) >= 7, (scheme, selector)
         with visit(browser, running, color_scheme="light") as one:
-            dark = "matchMedia && getComputedStyle(document.body).backgroundColor"
-            before = one.page.evaluate(dark)
+            ground = "getComputedStyle(document.body).backgroundColor"
+            before = one.page.evaluate(ground)
             one.page.click("#open-status")
             one.page.check("input[value=dark]")
-            assert one.page.evaluate(dark) != before, "the look can be chosen"
+            one.page.wait_for_function(f"before => {ground} !== before", arg=before)
             assert "test" not in one.text("#status-facts") and camera.url().split("//")[1] in one.text("#status-facts")
 
 
@@ -118,7 +118,7 @@ def test_an_item_is_taught_with_the_keyboard_alone(browser: Any, bundle: Path, t
             assert disk.ids_of("test bars")
         page.keyboard.press("Escape")
         one.wait_text("#label", "test bars")
-        assert page.evaluate("document.activeElement.id") == "teach", "the focus comes back"
+        page.wait_for_function("() => document.activeElement.id === 'teach'")
         page.keyboard.press("u")
         one.wait_text("#toast-text", "Removed 'test bars'")
         page.wait_for_function("() => document.getElementById('label').textContent !== 'test bars'")
@@ -161,9 +161,9 @@ def test_items_are_found_looked_at_and_removed(browser: Any, bundle: Path, shop:
         page.click("#items-list .tile")
         one.wait_text("#items-count", "3 entries")
         page.click("#items-list .tile >> nth=0")
-        assert "green-2" in one.text("#entry-facts")
+        one.wait_text("#entry-facts", "green-2")
         page.click("#entry-remove")
-        assert page.evaluate("document.activeElement.id") == "confirm-no", "Enter alone erases nothing"
+        page.wait_for_function("() => document.activeElement.id === 'confirm-no'")  # Enter alone erases nothing
         page.keyboard.press("Enter")
         page.click("#entry-remove")
         page.click("#confirm-yes")
