@@ -2,6 +2,7 @@
 
 import re
 import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +10,9 @@ from sightline.runtime import InputError
 
 from ..console import ConsoleReporter, print_json, print_table
 from ..patience import wait_asleep
+
+if TYPE_CHECKING:
+    from sightline.export.run import RunDetails
 
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -35,7 +39,7 @@ def parse_budget(text: str) -> float:
 @click.option("--budget", metavar="TIME", help="Time that everything may take: 90s, 10m, 1h30m.")
 @click.option("--image-size", type=int, metavar="PIXELS", help="Height and width of the model input.")
 @click.option("--label-column", default="label", show_default=True, help="CSV column with the label.")
-@click.option("--val", metavar="DATA", help="Photos to evaluate on; else a part of DATA is set apart.")
+@click.option("--val", "validation", metavar="DATA", help="Photos to evaluate on; else a part of DATA is set apart.")
 @click.option("--val-fraction", default=0.1, show_default=True, help="Part of each class to set apart.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same --epochs: same model.")
 @click.option("--dim", default=256, show_default=True, help="Width of the embedding.")
@@ -51,26 +55,7 @@ def parse_budget(text: str) -> float:
 @click.option("--teacher", metavar="RUN", help="Finished run of a larger net to learn from.")
 @click.option("--resume", is_flag=True, help="Go on where RUN was interrupted, with its options.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(
-    data: str,
-    out: str,
-    arch: str,
-    weights: str,
-    epochs: int | None,
-    budget: str | None,
-    image_size: int | None,
-    label_column: str,
-    val: str | None,
-    val_fraction: float,
-    seed: int,
-    dim: int,
-    root: str | None,
-    task: str,
-    recipe: str | None,
-    teacher: str | None,
-    resume: bool,
-    as_json: bool,
-) -> int:
+def command(budget: str | None, recipe: str | None, resume: bool, as_json: bool, **asked: Any) -> int:
     """Train on DATA: a folder of class folders, a CSV file, or torchvision:NAME.
 
     First a linear head on frozen features, in seconds, then fine-tuning while --epochs or --budget last.
@@ -93,38 +78,25 @@ def command(
     from sightline.export.recipe_file import read_recipe_file
     from sightline.export.train import TrainOptions, train
 
-    options = TrainOptions(
-        data,
-        out,
-        arch,
-        weights,
-        epochs,
-        budget_s,
-        image_size,
-        label_column,
-        val,
-        val_fraction,
-        seed,
-        dim,
-        root,
-        task,
-        read_recipe_file(recipe) if recipe else "",
-        teacher,
-    )
+    options = TrainOptions(budget_s=budget_s, recipe=read_recipe_file(recipe) if recipe else "", **asked)
     details = train(options, resume, ConsoleReporter(), started)
     if as_json:
         print_json(details)
     else:
-        rows = [
-            ("top-1", f"{details.top1:.4f}"),
-            ("top-5", f"{details.top5:.4f}"),
-            ("recall@1 by embedding", f"{details.retrieval_top1:.4f}"),
-            ("photos learned / evaluated", f"{details.train_images} / {details.val_images}"),
-            ("epochs, kept", f"{details.history[-1].epoch}, {details.best_epoch}"),
-            ("minutes", f"{details.seconds / 60:.1f}"),
-        ]
-        print_table((f"run {out}", "value"), rows)
+        _print(options.out, details)
     if details.stopped == "interrupted":
-        click.echo(f"interrupted: '{out}' is complete with the best so far; --resume goes on", err=True)
+        click.echo(f"interrupted: '{options.out}' is complete with the best so far; --resume goes on", err=True)
         return 130
     return 0
+
+
+def _print(out: str, details: "RunDetails") -> None:
+    rows = [
+        ("top-1", f"{details.top1:.4f}"),
+        ("top-5", f"{details.top5:.4f}"),
+        ("recall@1 by embedding", f"{details.retrieval_top1:.4f}"),
+        ("photos learned / evaluated", f"{details.train_images} / {details.val_images}"),
+        ("epochs, kept", f"{details.history[-1].epoch}, {details.best_epoch}"),
+        ("minutes", f"{details.seconds / 60:.1f}"),
+    ]
+    print_table((f"run {out}", "value"), rows)
