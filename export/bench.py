@@ -193,6 +193,7 @@ def take_turns(
                 continue
             try:
                 times[index].append(_burst(contestants[index].run, image))
+            # As at its opening: what a peer trips over is its own. What Sightline trips over is not hidden.
             except Exception as error:
                 if contestants[index].tool == OWN:
                     raise
