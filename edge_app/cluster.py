@@ -13,7 +13,7 @@ import numpy as np
 
 from sightline.runtime import InputError
 
-from .embedding import Embed, EmbeddedPhoto, Embedder, Failure, ModelChoice, Outcome
+from .embedding import Embed, EmbeddedPhoto, Failure, ModelChoice, Outcome
 
 _BATCH = 32
 Columns = dict[str, Any]
@@ -62,11 +62,11 @@ class RayEmbedder:
     """An `Embedder` as Ray Data calls it: a batch of columns in, a batch of columns out."""
 
     def __init__(self, choice: ModelChoice) -> None:
-        self._embed = Embedder(choice.open())
+        self._embedder = choice.open()
 
     def __call__(self, batch: Columns) -> Columns:
         """Embed the batch's files."""
-        outcomes = self._embed([Path(file) for file in batch["file"]])
+        outcomes = list(self._embedder.stream(Path(file) for file in batch["file"]))
         whole = [one if isinstance(one, EmbeddedPhoto) else None for one in outcomes]
         return {
             "row": batch["row"],

@@ -5,22 +5,22 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.runtime import Bundle, InputError, InputSpec, Recognizer, prepare, read_image
+from sightline.runtime import Bundle, InputError, Recognizer, prepare, read_image
+from sightline.runtime.bulk import in_order, open_for_many
 from sightline.runtime.gallery.crops import shrink
 from sightline.runtime.preprocess import Image
 from sightline.runtime.session import usable_cores
-
-_READERS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,9 +53,9 @@ class ModelChoice:
     variant: str
     threads: int | None
 
-    def open(self) -> Recognizer:
+    def open(self) -> "Embedder":
         """Load the bundle and open the model."""
-        return Recognizer(Bundle.load(self.bundle), self.provider, self.variant, self.threads)
+        return Embedder(*open_for_many(Bundle.load(self.bundle), self.provider, self.variant, self.threads))
 
     def shared(self, workers: int) -> "ModelChoice":
         """The choice of one of several workers on this machine: without a number of threads each gets its share."""
@@ -63,25 +63,52 @@ class ModelChoice:
 
 
 class Embedder:
-    """Reads photos and embeds them, a batch a call."""
+    """Reads photos and embeds them.
 
-    def __init__(self, recognizer: Recognizer) -> None:
-        self._recognizer = recognizer
+    Attributes:
+        recognizer: What embeds.
+    """
 
-    def __call__(self, files: Sequence[Path]) -> list[Outcome]:
-        """Embed files; one that cannot be read is a `Failure`, in its place."""
-        spec = self._recognizer.bundle.input_spec
-        with ThreadPoolExecutor(_READERS) as readers:
-            read = list(readers.map(lambda file: _read(file, spec), files))
-        whole = [photo[0] for photo in read if not isinstance(photo, Failure)]
-        embeddings = iter(self._recognizer.run(np.stack(whole))[1] if whole else ())
-        return [one if isinstance(one, Failure) else EmbeddedPhoto(next(embeddings), one[1]) for one in read]
+    def __init__(self, recognizer: Recognizer, workers: int) -> None:
+        """Make ready.
+
+        Args:
+            recognizer: What embeds, called by all workers.
+            workers: Threads that each read and embed a photo at a time.
+        """
+        self.recognizer = recognizer
+        self._workers = workers
+
+    def stream(self, files: Iterable[Path]) -> Generator[Outcome]:
+        """Embed files, in order; one that cannot be read is a `Failure`, in its place."""
+        return in_order(self._embed, files, self._workers)
+
+    def _embed(self, file: Path) -> Outcome:
+        # Only what is needed is kept: some photos of twelve megapixels would be more than a gigabyte.
+        try:
+            frame_bgr = read_image(file)
+        except InputError as error:
+            return Failure(str(file), str(error))
+        image = prepare(frame_bgr, self.recognizer.bundle.input_spec)
+        return EmbeddedPhoto(self.recognizer.run(image[np.newaxis])[1][0], shrink(frame_bgr).copy())
 
 
-def embed_here(recognizer: Recognizer) -> Embed:
-    """Embed in this process."""
-    embedder = Embedder(recognizer)
-    return lambda batches: (embedder(batch) for batch in batches)
+def embed_here(embedder: Embedder) -> Embed:
+    """Embed in this process; the photos of the next batches are read while one is stored."""
+
+    def run(batches: Iterable[Sequence[Path]]) -> Generator[list[Outcome]]:
+        sizes: deque[int] = deque()
+
+        def files() -> Iterator[Path]:
+            for batch in batches:
+                sizes.append(len(batch))
+                yield from batch
+
+        with closing(embedder.stream(files())) as outcomes:
+            for first in outcomes:
+                yield [first, *islice(outcomes, sizes.popleft() - 1)]
+
+    return run
 
 
 def embed_in_processes(choice: ModelChoice, workers: int) -> Embed:
@@ -122,7 +149,7 @@ def _begin_worker(choice: ModelChoice) -> None:
     global _embedder
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _embedder = Embedder(choice.open())
+    _embedder = choice.open()
 
 
 @contextmanager
@@ -153,13 +180,4 @@ def _end_with_parent() -> None:
 
 def _work(files: Sequence[Path]) -> list[Outcome]:
     assert _embedder is not None
-    return _embedder(files)
-
-
-def _read(path: Path, spec: InputSpec) -> tuple[Image, Image] | Failure:
-    # Only what is needed is kept: a batch of twelve-megapixel photos would be more than a gigabyte.
-    try:
-        frame_bgr = read_image(path)
-        return prepare(frame_bgr, spec), shrink(frame_bgr).copy()
-    except InputError as error:
-        return Failure(str(path), str(error))
+    return list(_embedder.stream(files))

@@ -112,11 +112,18 @@ def open_session(model: bytes, provider: str = "auto", threads: int | None = Non
     return Session(_open(model, "cpu", count), ProviderReport(provider, "cpu", reason), count)
 
 
-def usable_cores() -> int:
-    """Count the cores this process may use, by affinity and cgroup quota; at most four, at least one."""
+def usable_cores(most: int | None = _MOST_THREADS) -> int:
+    """Count the cores this process may use, by affinity and cgroup quota.
+
+    Args:
+        most: Not more than these: beyond four an operator gains little. None counts all.
+
+    Returns:
+        At least one.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
-    return max(1, min(cores, _MOST_THREADS, quota if quota else cores))
+    return max(1, min(cores, most or cores, quota or cores))
 
 
 def _cgroup_quota() -> int | None:

@@ -7,9 +7,7 @@ import click
 from ..options import device_options, metadata_of
 
 if TYPE_CHECKING:
-    from sightline.runtime import Recognizer
-
-    from ..embedding import Embed, ModelChoice
+    from ..embedding import Embed, Embedder, ModelChoice
 
 _BUNDLE = click.option("--bundle", required=True, metavar="BUNDLE", help="The bundle that embeds.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -60,9 +58,10 @@ def build(
     from ..enrolment import enrol
 
     choice = ModelChoice(bundle, provider, variant, threads)
-    recognizer, reporter = choice.open(), ConsoleReporter()
+    embedder, reporter = choice.open(), ConsoleReporter()
+    recognizer = embedder.recognizer
     images = match_labels(read_dataset(data, label_column), recognizer.labels)
-    embed = _embed(recognizer, choice, workers, cluster)
+    embed = _embed(embedder, choice, workers, cluster)
     dim = recognizer.bundle.manifest.embedding.dim
     with open_catalogue(gallery, recognizer.model_id, create=True, dim=dim) as opened:
         done = enrol(opened, embed, images, reporter, skip_known=True)
@@ -99,19 +98,19 @@ def add(
     Example:
       sightline gallery add shop.gallery mug1.jpg mug2.jpg --label mug --meta sku=A-17 --bundle kiosk.bundle
     """
-    from sightline.runtime import Bundle, Recognizer
     from sightline.runtime.dataset import list_images
     from sightline.runtime.gallery import open_catalogue
 
     from ..console import ConsoleReporter, print_json
-    from ..embedding import embed_here
+    from ..embedding import ModelChoice, embed_here
     from ..enrolment import enrol, labelled
 
     photos = labelled(list_images(images), label, metadata_of(pairs, "--meta"))
-    recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
+    embedder = ModelChoice(bundle, provider, variant, threads).open()
+    recognizer = embedder.recognizer
     dim = recognizer.bundle.manifest.embedding.dim
     with open_catalogue(gallery, recognizer.model_id, create=True, dim=dim) as opened:
-        done = enrol(opened, embed_here(recognizer), photos, ConsoleReporter())
+        done = enrol(opened, embed_here(embedder), photos, ConsoleReporter())
         entries = len(opened)
     if as_json:
         added = [{"image": image, "id": id} for image, id in done.ids.items()]
@@ -122,14 +121,14 @@ def add(
     return 1 if done.failed else 0
 
 
-def _embed(recognizer: "Recognizer", choice: "ModelChoice", workers: int, cluster: str | None) -> "Embed":
+def _embed(embedder: "Embedder", choice: "ModelChoice", workers: int, cluster: str | None) -> "Embed":
     from ..embedding import embed_here, embed_in_processes
 
     if cluster is not None:
         from ..cluster import embed_on_ray
 
         return embed_on_ray(choice, workers, cluster)
-    return embed_here(recognizer) if workers == 1 else embed_in_processes(choice, workers)
+    return embed_here(embedder) if workers == 1 else embed_in_processes(choice, workers)
 
 
 def _report(figures: dict[str, Any], as_json: bool) -> None:

@@ -21,7 +21,7 @@ from sightline.runtime.durable import write_file
 from sightline.runtime.evaluation import from_gallery
 from sightline.runtime.reporter import Reporter
 
-from ..embedding import embed_here
+from ..embedding import Embedder, embed_here
 from ..enrolment import enrol
 from .clip import Clip, film_shop
 from .own import divide, film_photos
@@ -275,7 +275,7 @@ def _build_gallery(
     reporter: Reporter,
 ) -> tuple[int, float]:
     with Gallery.open(place, model=recognizer.model_id) as gallery:
-        enrol(gallery, embed_here(recognizer), train, reporter)
+        enrol(gallery, embed_here(Embedder(recognizer, recognizer.threads)), train, reporter)
         answers = [recognizer.recognize(read_image(image.path), gallery) for image in evaluation]
         recall = from_gallery(answers, [image.label for image in evaluation]).recall_at_1
         return len(gallery), recall
