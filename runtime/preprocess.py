@@ -40,11 +40,14 @@ class InputSpec:
         width: Columns of the model input, pixels.
         crop: Part of the largest centred rectangle of the input's aspect ratio that is kept, in (0, 1];
             0.875 is the usual "shorter side 256, centre crop 224".
+        stretch: Whether that rectangle has the frame's aspect ratio instead and is stretched to the input's, as
+            detectors want it: with a crop of 1 nothing of the frame is left out.
     """
 
     height: int = 224
     width: int = 224
     crop: float = 0.875
+    stretch: bool = False
 
     def __post_init__(self) -> None:
         if not (8 <= self.height <= 4096 and 8 <= self.width <= 4096):
@@ -82,8 +85,8 @@ def prepare_batch(frames_bgr: list[Image], spec: InputSpec) -> Image:
 def crop_box(rows: int, columns: int, spec: InputSpec) -> tuple[int, int, int, int]:
     """Give the part of a frame that the model sees: top, left, bottom and right, pixels."""
     scale = min(rows / spec.height, columns / spec.width) * spec.crop
-    height = min(rows, max(1, round(spec.height * scale)))
-    width = min(columns, max(1, round(spec.width * scale)))
+    wanted = (rows * spec.crop, columns * spec.crop) if spec.stretch else (spec.height * scale, spec.width * scale)
+    height, width = min(rows, max(1, round(wanted[0]))), min(columns, max(1, round(wanted[1])))
     top, left = (rows - height) // 2, (columns - width) // 2
     return top, left, top + height, left + width
 

@@ -4,8 +4,10 @@ A provider that was asked for and not obtained is an error; "auto" says what it 
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +58,17 @@ class ProviderReport:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """The names that a model's file has: all of its inputs, and the outputs that are asked for."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+RECOGNITION = Interface(("image",), ("logits", "embedding"))
+
+
 class Session:
     """One model in ONNX Runtime.
 
@@ -64,8 +77,20 @@ class Session:
         threads: Threads within an operator.
     """
 
-    def __init__(self, session: ort.InferenceSession, provider: ProviderReport, threads: int) -> None:
-        self._session = session
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        provider: ProviderReport,
+        threads: int,
+        interface: Interface = RECOGNITION,
+    ) -> None:
+        """Take an open model.
+
+        Raises:
+            BundleError: It has not the names of the interface.
+        """
+        _check_interface(session, interface)
+        self._session, self._interface = session, interface
         self.provider = provider
         self.threads = threads
 
@@ -78,17 +103,25 @@ class Session:
         Returns:
             Logits float32 (batch, classes) and embeddings float32 (batch, dim) of unit length.
         """
-        logits, embedding = self._session.run(["logits", "embedding"], {"image": images})
+        logits, embedding = self.fetch({"image": images})
         return logits, embedding
 
+    def fetch(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run a model of any interface: its inputs by name in, its outputs in the interface's order out."""
+        outputs: list[NDArray[Any]] = self._session.run(list(self._interface.outputs), feed)
+        return outputs
 
-def open_session(model: bytes, provider: str = "auto", threads: int | None = None) -> Session:
+
+def open_session(
+    model: bytes, provider: str = "auto", threads: int | None = None, interface: Interface = RECOGNITION
+) -> Session:
     """Open a model.
 
     Args:
-        model: The bytes of an ONNX file with input `image` and outputs `logits` and `embedding`.
+        model: The bytes of an ONNX file.
         provider: A key of `PROVIDERS`, or "auto".
         threads: Threads within an operator; None takes the cores this process may use, four at most.
+        interface: The inputs and outputs that it has.
 
     Raises:
         InputError: `provider` or `threads` is none that exists.
@@ -104,12 +137,12 @@ def open_session(model: bytes, provider: str = "auto", threads: int | None = Non
     for candidate in _AUTO if provider == "auto" else (provider,):
         session, refusal = _try_provider(model, candidate, count)
         if session is not None:
-            return Session(session, ProviderReport(provider, candidate, f"{candidate} was obtained"), count)
+            return Session(session, ProviderReport(provider, candidate, f"{candidate} was obtained"), count, interface)
         tried.append(f"{candidate}: {refusal}")
     if provider != "auto":
         raise ProviderError(f"provider '{provider}' is not to be had ({refusal}): install it or use --provider auto")
     reason = f"cpu, after trying {'; '.join(tried)}"
-    return Session(_open(model, "cpu", count), ProviderReport(provider, "cpu", reason), count)
+    return Session(_open(model, "cpu", count), ProviderReport(provider, "cpu", reason), count, interface)
 
 
 def usable_cores(most: int | None = _MOST_THREADS) -> int:
@@ -156,7 +189,12 @@ def _open(model: bytes, name: str, threads: int) -> ort.InferenceSession:
         session = ort.InferenceSession(model, options, providers=providers)
     except ORT_ERRORS as error:
         raise BundleError(f"ONNX Runtime cannot open the model: {first_line(error)}") from error
-    names = [value.name for value in session.get_inputs()], [value.name for value in session.get_outputs()]
-    if names[0] != ["image"] or not {"logits", "embedding"} <= set(names[1]):
-        raise BundleError(f"the model has inputs {names[0]} and outputs {names[1]}: expected image, logits, embedding")
     return session
+
+
+def _check_interface(session: ort.InferenceSession, interface: Interface) -> None:
+    inputs = [value.name for value in session.get_inputs()]
+    outputs = [value.name for value in session.get_outputs()]
+    if set(inputs) != set(interface.inputs) or not set(interface.outputs) <= set(outputs):
+        wanted = ", ".join((*interface.inputs, *interface.outputs))
+        raise BundleError(f"the model has inputs {inputs} and outputs {outputs}: expected {wanted}")
