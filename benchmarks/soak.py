@@ -1,6 +1,6 @@
 """Hours of a whole run in minutes, and what the loop itself costs.
 
-python benchmarks/soak.py steady [--seconds 3600]            memory, threads, handles and p99 at 30 frames a second
+python benchmarks/soak.py steady [BUNDLE] [--gallery G] [--seconds 3600]   memory, threads, handles, p99 at 30 frames
 python benchmarks/soak.py faults [--cycles 1000]             a run whose camera fails in seven ways, again and again
 python benchmarks/soak.py overhead BUNDLE [--size 1280x720]  what a moving frame costs besides the model
 python benchmarks/soak.py end [--count 20]                   seconds from SIGTERM to the end of the process
@@ -11,18 +11,18 @@ Without BUNDLE a tiny one is made. Outputs are on: JSON lines, an event log, a t
 import argparse
 import contextlib
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hour import Hour, plain_loop
 from live_loop import camera, footprint
 from standstill import Watchman
 
@@ -44,14 +44,12 @@ class Watch:
 
     Attributes:
         ticks: Seconds of each turn of the loop without the model, of this window.
-        answers: Milliseconds from frame to answer, of this window.
         losses: How often the source was lost.
         back: Seconds from each loss to the next frame.
         man: Watches for standstills.
     """
 
     ticks: list[float] = field(default_factory=list)
-    answers: list[float] = field(default_factory=list)
     frames: int = 0
     losses: int = 0
     inference_s: float = 0.0
@@ -62,7 +60,6 @@ class Watch:
     def decided(self, frame: Frame, seen: Seen, age_ms: float) -> None:
         self.frames += 1
         self.inference_s += seen.recognition.latency.inference_ms / 1e3
-        self.answers.append(seen.recognition.latency.total_ms)
         if self.lost_s is not None:
             self.back.append(time.monotonic() - self.lost_s)
             self.lost_s = None
@@ -118,33 +115,15 @@ def tiny(folder: Path) -> str:
     return str(tiny_bundle(folder / "tiny.bundle"))
 
 
-def steady(seconds: float) -> None:
-    """Print how a run at 30 frames a second changes with time."""
-    with tempfile.TemporaryDirectory() as name, camera() as (address, _), watched() as watch:
-        folder, stop, marks, p99 = Path(name), Stop(), [], []
-
-        def sample() -> None:
-            step = seconds / 60
-            for _ in range(60):
-                time.sleep(step)
-                marks.append(footprint())
-                taken, watch.answers, watch.ticks = watch.answers, [], []
-                p99.append(float(np.percentile(taken, 99)) if taken else float("nan"))
-            stop.ask("measured")
-
-        threading.Thread(target=sample, daemon=True).start()
-        run_live(options(tiny(folder), address, folder), stop)
-    rss, threads, files = (np.array(column, float) for column in zip(*marks, strict=True))
-    hours = np.arange(60) * seconds / 60 / 3600
-    # The figures of the last 10,000 answers fill their memory first: six minutes of a camera.
-    past = hours >= max(seconds / 6, min(600, seconds / 2)) / 3600
-    slope = np.polyfit(hours[past], rss[past] / 1e6, 1)[0]
-    first, last = statistics.median(p99[10:35]), statistics.median(p99[35:])
-    print(f"{seconds:.0f} s at {FPS:.0f} frames a second: {watch.frames} answers")
-    sixths = ", ".join(f"{bytes / 1e6:.1f}" for bytes in rss[9::10])
-    print(f"  memory after each sixth {sixths} MB, {slope:+.2f} MB an hour in the last {past.sum()} of 60 samples")
-    print(f"  threads {threads[10]:.0f} -> {threads[-1]:.0f}, handles {files[10]:.0f} -> {files[-1]:.0f}")
-    print(f"  p99 of frame to answer {first:.2f} -> {last:.2f} ms, drift {100 * (last / first - 1):+.1f} %")
+def steady(bundle: str | None, gallery: str | None, seconds: float) -> None:
+    """Print how a run at 30 frames a second changes with time, beside a plain loop at the same camera."""
+    with tempfile.TemporaryDirectory() as name, camera() as (address, _):
+        folder, stop, model = Path(name), Stop(), bundle or tiny(Path(name))
+        asked = replace(options(model, address, folder), gallery=gallery, threads=1)
+        with plain_loop(model, address) as plain, Hour(seconds, plain, lambda: stop.ask("measured")) as hour:
+            run_live(asked, stop)
+    print(f"{seconds:.0f} s at {FPS:.0f} frames a second: {hour.frames} answers")
+    print("\n".join(f"  {line}" for line in hour.report()))
 
 
 def faults(cycles: int) -> None:
@@ -159,7 +138,7 @@ def faults(cycles: int) -> None:
                         time.sleep(0.02)
                     marks.append(footprint())
                     longest.append(1e3 * max(watch.ticks))
-                    watch.ticks, watch.answers = [], []
+                    watch.ticks = []
                 stop.ask("measured")
 
             threading.Thread(target=sample, daemon=True).start()
@@ -230,6 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("steady", "faults", "overhead", "end"))
     parser.add_argument("bundle", nargs="?")
+    parser.add_argument("--gallery", help="where frames are looked up in `steady`")
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--cycles", type=int, default=1000)
     parser.add_argument("--size", default="1280x720")
@@ -237,7 +217,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20)
     given = parser.parse_args()
     if given.what == "steady":
-        steady(given.seconds)
+        steady(given.bundle, given.gallery, given.seconds)
     elif given.what == "faults":
         faults(given.cycles)
     elif given.what == "overhead":

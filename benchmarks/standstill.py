@@ -69,7 +69,7 @@ class Watchman:
         """A turn begins."""
         self._thread_id, self._late_s = threading.get_ident(), 0.0
         self._places.clear()
-        self._began_starved_s = _starved_s()
+        self._began_starved_s = queued_s()
         self._began_s = time.perf_counter()
 
     def end(self, model_s: float) -> float:
@@ -77,7 +77,7 @@ class Watchman:
         assert self._began_s is not None
         seconds = time.perf_counter() - self._began_s - model_s
         self._began_s = None
-        starved_s = _starved_s() - self._began_starved_s
+        starved_s = queued_s() - self._began_starved_s
         places = tuple(place for place, _ in self._places.most_common(_PLACES))
         turn = Turn(seconds, starved_s, self._late_s, places)
         self.longest = max(self.longest, turn, key=lambda one: one.seconds)
@@ -100,7 +100,7 @@ class Watchman:
                 self._places[_place(self._thread_id)] += 1
 
 
-def _starved_s() -> float:
+def queued_s() -> float:
     """Seconds that the calling thread has waited for a processor."""
     return int(Path("/proc/thread-self/schedstat").read_bytes().split()[1]) / 1e9
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sightline.runtime.errors import InputError
 
-from ..database import may_be_ours
+from ..database import keep_cache_small, may_be_ours
 from .event import Event
 from .outbox import DeliveryFailed
 from .settings import Retention
@@ -157,6 +157,7 @@ def _select(connection: sqlite3.Connection, wanted: Wanted) -> Iterator[str]:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    keep_cache_small(connection)
     empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     if empty:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

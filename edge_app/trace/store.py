@@ -18,7 +18,7 @@ from sightline.runtime.durable import new_folder
 from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import Image
 
-from ..database import may_be_ours
+from ..database import keep_cache_small, may_be_ours
 from .shot import About, Said, Shot
 
 APPLICATION_ID = 0x53474C54  # "SGLT"
@@ -233,6 +233,7 @@ def _begin(file: Path, about: About) -> sqlite3.Connection:
         # A trace is for finding errors: after a power cut its last second may be missing, never its wholeness.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_size_limit = 16000000")
+        keep_cache_small(connection)
     except BaseException:
         connection.close()
         raise
