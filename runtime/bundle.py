@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import BundleError
-from .manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, Variant, decode_manifest
+from .manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Embedding, Manifest, Variant, decode_manifest
 from .preprocess import InputSpec
 
 MAX_FILE_BYTES = 2_000_000_000
@@ -79,8 +79,31 @@ class Bundle:
 
     @property
     def model_id(self) -> str:
-        """The embedding space; galleries keep to one."""
-        return self.manifest.embedding.model_id
+        """The embedding space; galleries keep to one. See `embedding`."""
+        return self.embedding.model_id
+
+    @property
+    def embedding(self) -> Embedding:
+        """The embedding that its model makes.
+
+        Raises:
+            BundleError: It makes none.
+        """
+        if self.manifest.embedding is None:
+            raise BundleError(f"bundle '{self.path}' is made for {self.manifest.task} and makes no embeddings")
+        return self.manifest.embedding
+
+    def expect(self, *tasks: str) -> None:
+        """Make sure that it is made for one of these tasks.
+
+        Raises:
+            BundleError: It is made for another.
+        """
+        if self.manifest.task not in tasks:
+            raise BundleError(
+                f"bundle '{self.path}' is made for {self.manifest.task}, and one for {' or '.join(tasks)} is wanted "
+                f"here: 'sightline inspect' says what a bundle is for"
+            )
 
     def variant(self, name: str = "auto") -> Variant:
         """Find a variant by name; "auto" is the default that export's gate chose.

@@ -19,7 +19,10 @@ MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16_000_000
 # What a model is for: one label a photo, or look-up alone.
 SINGLE_LABEL, EMBEDDING = "single-label", "embedding"
-_TASKS = (SINGLE_LABEL, EMBEDDING)
+# What else a bundle may hold: a net that finds objects, one that names every pixel, or a text encoder.
+DETECTION, SEGMENTATION, WORDS = "detection", "segmentation", "words"
+RECOGNISES = (SINGLE_LABEL, EMBEDDING)
+_TASKS = (*RECOGNISES, DETECTION, SEGMENTATION, WORDS)
 _BLANK_ID = "0" * 64
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*){0,3}")
 
@@ -105,6 +108,46 @@ class DecisionPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectionPolicy:
+    """When a box of a detector counts.
+
+    Attributes:
+        min_score: Boxes of at most this score are left out, 0 to 1.
+        max_overlap: Of two boxes of one label that overlap by more, intersection over union, the better one stays.
+        most: Boxes of a frame at most, the best.
+    """
+
+    min_score: float = 0.5
+    max_overlap: float = 0.55
+    most: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class TextInput:
+    """How a text encoder is fed.
+
+    Attributes:
+        tokenizer: The file inside the bundle, a `tokenizer.json`.
+        ids: Name of the input that takes the tokens' numbers.
+        mask: Name of the input that tells tokens from padding, or None.
+        output: Name of the output that is the embedding.
+        integers: "int32" or "int64", what the inputs are.
+        length: Tokens of a text; longer ones are cut, shorter ones are padded where `fixed`.
+        fixed: Whether the encoder takes texts of just this length.
+        pad: The token that pads.
+    """
+
+    tokenizer: str
+    ids: str
+    mask: str | None
+    output: str
+    integers: str
+    length: int
+    fixed: bool
+    pad: int
+
+
+@dataclass(frozen=True, slots=True)
 class GateResult:
     """Whether the quantized variant may be the default.
 
@@ -131,13 +174,18 @@ class Manifest:
 
     Attributes:
         task: "single-label": classifier and gallery answer together. "embedding": the gallery alone answers, and the
-            labels are only those that the model was trained and proven on.
+            labels are only those that the model was trained and proven on. "detection": finds objects of its labels.
+            "segmentation": gives each pixel one of its labels. "words": embeds texts; `input` is then that of the
+            image encoder it belongs to, and it has no labels.
+        embedding: None where the task has none.
+        detection: Of a detector alone.
+        text: Of a text encoder alone.
     """
 
     arch: str
     labels: tuple[str, ...]
     input: InputSpec
-    embedding: Embedding
+    embedding: Embedding | None
     variants: tuple[Variant, ...]
     default_variant: str
     files: dict[str, FileEntry]
@@ -147,6 +195,8 @@ class Manifest:
     training: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     tool_versions: dict[str, str] = field(default_factory=dict)
+    detection: DetectionPolicy | None = None
+    text: TextInput | None = None
     schema_version: int = SCHEMA_VERSION
     bundle_id: str = _BLANK_ID
 
@@ -161,8 +211,20 @@ class Manifest:
                 raise ValueError(f"its file list lacks {variant.file!r} of variant {variant.name!r}")
         if self.task not in _TASKS:
             raise ValueError(f"its task {self.task!r} is none of {', '.join(_TASKS)}")
-        if not self.labels or len(set(self.labels)) != len(self.labels):
+        if not (self.labels or self.task == WORDS) or len(set(self.labels)) != len(self.labels):
             raise ValueError("its labels are empty or name one twice")
+        _check_parts(self)
+
+
+def _check_parts(manifest: Manifest) -> None:
+    needed = {
+        "embedding": manifest.embedding is None and manifest.task in (*RECOGNISES, WORDS),
+        "detection": manifest.detection is None and manifest.task == DETECTION,
+        "text": manifest.text is None and manifest.task == WORDS,
+    }
+    for part, missing in needed.items():
+        if missing:
+            raise ValueError(f"its task {manifest.task!r} needs '{part}'")
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .bundle import Bundle
 from .errors import GalleryError
-from .manifest import EMBEDDING
+from .manifest import EMBEDDING, RECOGNISES
 from .preprocess import Image, prepare_batch
 from .recognition import Candidate, Latency, Match, Recognition, decide, decide_by_gallery, softmax
 from .session import ProviderReport, open_session
@@ -51,9 +51,10 @@ class Recognizer:
             threads: Threads within an operator; None takes the cores this process may use.
 
         Raises:
-            BundleError: The variant does not exist or cannot be opened.
+            BundleError: The variant does not exist or cannot be opened, or the bundle recognises nothing.
             ProviderError: The provider is not to be had.
         """
+        bundle.expect(*RECOGNISES)
         self.bundle = bundle
         self.variant = bundle.variant(variant)
         self._known = frozenset(bundle.labels)

@@ -62,7 +62,7 @@ def build(
     recognizer = embedder.recognizer
     images = match_labels(read_dataset(data, label_column), recognizer.labels)
     embed = _embed(embedder, choice, workers, cluster)
-    dim = recognizer.bundle.manifest.embedding.dim
+    dim = recognizer.bundle.embedding.dim
     with open_catalogue(gallery, recognizer.model_id, create=True, dim=dim) as opened:
         done = enrol(opened, embed, images, reporter, skip_known=True)
         if done.ids and isinstance(opened, Gallery) and opened.wants_graph:
@@ -108,7 +108,7 @@ def add(
     photos = labelled(list_images(images), label, metadata_of(pairs, "--meta"))
     embedder = ModelChoice(bundle, provider, variant, threads).open()
     recognizer = embedder.recognizer
-    dim = recognizer.bundle.manifest.embedding.dim
+    dim = recognizer.bundle.embedding.dim
     with open_catalogue(gallery, recognizer.model_id, create=True, dim=dim) as opened:
         done = enrol(opened, embed_here(embedder), photos, ConsoleReporter())
         entries = len(opened)

@@ -4,7 +4,7 @@ import click
 import msgspec
 
 from sightline.runtime import Bundle
-from sightline.runtime.manifest import Manifest
+from sightline.runtime.manifest import RECOGNISES, Manifest
 
 from ..console import print_json, print_table
 
@@ -27,17 +27,8 @@ def command(bundle: str, as_json: bool) -> None:
 
 
 def _print(manifest: Manifest) -> None:
-    spec, decision = manifest.input, manifest.decision
     print_table(
-        ("what", "value"),
-        [
-            ("bundle", manifest.bundle_id[:12]),
-            ("architecture", manifest.arch),
-            ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:6])}{' …' * (len(manifest.labels) > 6)}"),
-            ("input", f"{spec.width}x{spec.height} RGB, centre crop {spec.crop:g}"),
-            ("embedding", f"{manifest.embedding.dim} wide, model {manifest.embedding.model_id}"),
-            ("unknown below", f"probability {decision.min_probability:.2f}, similarity {decision.min_similarity:.2f}"),
-        ],
+        ("what", "value"), [("bundle", manifest.bundle_id[:12]), ("architecture", manifest.arch), *_about(manifest)]
     )
     click.echo()
     print_table(
@@ -58,6 +49,27 @@ def _print(manifest: Manifest) -> None:
     )
     for reason in manifest.gate.reasons if manifest.gate else ():
         click.echo(f"- {reason}")
+
+
+def _about(manifest: Manifest) -> list[tuple[str, str]]:
+    spec, decision, found, text = manifest.input, manifest.decision, manifest.detection, manifest.text
+    seen = "stretched" if spec.stretch else "centre"
+    rows = [("task", manifest.task)]
+    if manifest.labels:
+        more = " …" * (len(manifest.labels) > 6)
+        rows += [("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:6])}{more}")]
+    if text is None:
+        rows += [("input", f"{spec.width}x{spec.height} RGB, {seen} crop {spec.crop:g}")]
+    else:
+        rows += [("input", f"texts of {text.length} tokens at most")]
+    if manifest.embedding is not None:
+        rows += [("embedding", f"{manifest.embedding.dim} wide, model {manifest.embedding.model_id}")]
+    if manifest.task in RECOGNISES:
+        floors = f"probability {decision.min_probability:.2f}, similarity {decision.min_similarity:.2f}"
+        rows += [("unknown below", floors)]
+    if found is not None:
+        rows += [("boxes", f"of a score above {found.min_score:g}, overlapping by {found.max_overlap:g} at most")]
+    return rows
 
 
 def _figure(value: float | None) -> str:
