@@ -124,7 +124,8 @@ class CalibrationFacts:
 class Report:
     """The content of report.json.
 
-    `sensitivity` is of the variants `ranked`, which have the same form of weights.
+    `sensitivity` is of the variants `ranked`, which have the same form of weights. `choosing_images` counts the photos
+    that layers left in float were chosen by; none of them is an evaluation photo.
     """
 
     arch: str
@@ -147,6 +148,7 @@ class Report:
     confusions: tuple[Confusion, ...]
     training: dict[str, Any]
     history: tuple[Epoch, ...]
+    choosing_images: int
     cpu: str
     threads: int
     tool_versions: dict[str, str]

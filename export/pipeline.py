@@ -31,8 +31,6 @@ from .onnx_graph import serialize
 from .onnx_notes import with_notes
 from .parity import Parity, check_parity
 from .quantize import QuantizationOptions, Quantizer
-from .quantize_sensitivity import LayerSensitivity
-from .quantize_writer import WeightFormat
 from .report_html import render_report
 from .rescue import Rescuer
 from .source import ExportSource
@@ -111,7 +109,7 @@ def export_bundle(
     measured = measure(built, source, photos, options.threads, reporter)
     gate = _judge(measured.figures, options.limits)
     fit = _fit_decision(gate.default_variant, measured)
-    report = _report(source, options, model_id, measured, parity, gate, fit, rescuer.rankings)
+    report = _report(source, options, model_id, measured, parity, gate, fit, rescuer)
     files = _model_files(built, source, report)
     files |= golden_files(in_turn(source.evaluation), {one.name: one.session for one in built}, source.spec)
     files["report.json"] = msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
@@ -154,11 +152,11 @@ def _report(
     parity: Parity,
     gate: GateResult,
     fit: DecisionFit,
-    rankings: Mapping[WeightFormat, tuple[LayerSensitivity, ...]],
+    rescuer: Rescuer,
 ) -> Report:
     outputs = measured.evaluation[gate.default_variant]
     calibration = source.calibration
-    weights, ranking = next(iter(rankings.items()), (None, ()))
+    weights, ranking = next(iter(rescuer.rankings.items()), (None, ()))
     ranked = tuple(
         one.variant for one in find_targets(options.targets) if weights is not None and one.weights == weights
     )
@@ -183,6 +181,7 @@ def _report(
         confusions=confusions(outputs, measured.truth, source.labels),
         training=source.training,
         history=source.history,
+        choosing_images=len(rescuer.photos),
         cpu=describe_cpu(),
         threads=options.threads,
         tool_versions={**{name: version(name) for name in _TOOLS}, "python": platform.python_version()},

@@ -149,6 +149,11 @@ class Quantizer:
             self._forms.append(Form(EQUALIZED, evened, {**self._forms[0].observations, **changed}))
 
     @property
+    def training_paths(self) -> frozenset[Path]:
+        """The photos that int8 is trained on; none where it is not."""
+        return frozenset(self._training if self.options.train is not None else ())
+
+    @property
     def largest_activation(self) -> float:
         """The largest magnitude that any observed tensor of the float graph reached."""
         seen = [observation.seen for observation in self._forms[0].observations.values()]

@@ -1,11 +1,9 @@
 """Rescue: where int8 is expected to lose too much, its costliest layers stay in float until it is no longer.
 
-The choice is made on photos that neither ranges were found on nor the gate judges on: the calibration photos held
-out for trials and, of a training run, training photos beyond the calibration set. What is chosen is judged once, by
-the gate, on the evaluation photos, so its figures are not flattered by having been chosen on them.
-
-The photos of a run are training photos: the net is surer on them than on others, so less is expected to be lost than
-really is. A rescue may then stay away or end too early; the gate judges by the real loss and keeps fp32 the default.
+The choice is made on photos that neither ranges were found on, nor a net was trained on, nor the gate judges on. Of a
+training run they are a part of those it set apart: on training photos a net is so sure that int8 seems to lose nothing.
+Of ready weights they are the calibration photos held out for trials. What is chosen is judged once, by the gate, on the
+evaluation photos, so its figures are not flattered by having been chosen on them.
 """
 
 from dataclasses import dataclass
@@ -48,6 +46,7 @@ class Rescuer:
 
     Attributes:
         rankings: The layers by their cost, for each form of the weights that needed them.
+        photos: What the layers are chosen by.
     """
 
     def __init__(
@@ -57,11 +56,10 @@ class Rescuer:
         self._quantizer = quantizer
         self._fp32 = fp32
         self._spec = source.spec
-        self._caution = "; they are training photos: the real loss is larger" if source.history else ""
         self._max_drop = max_drop
         self._reporter = reporter
-        self._photos = choosing_photos(source, quantizer)
-        self._truth = np.asarray(class_indices(self._photos, source.labels), np.int64)
+        self.photos = choosing_photos(source, quantizer)
+        self._truth = np.asarray(class_indices(self.photos, source.labels), np.int64)
         self._reference: NDArray[np.float32] | None = None
 
     def build(self, target: Target, rescue: bool = True) -> Built:
@@ -76,12 +74,9 @@ class Rescuer:
         return self.rescue(target, built) if rescue else built
 
     def rescue(self, target: Target, built: Built) -> Built:
-        """Give the first form of the variant that is expected to keep its accuracy, or the one built.
-
-        Expected by training photos where the source is a run, which is too hopeful; see the module.
-        """
+        """Give the first form of the variant that is expected to keep its accuracy, or the one built."""
         # Float layers can at best give fp32's answers, so a gain that is asked for cannot be reached by them.
-        if self._max_drop < 0 or not self._photos or not self._drop(built).exceeds(self._max_drop):
+        if self._max_drop < 0 or not self.photos or not self._drop(built).exceeds(self._max_drop):
             return built
         assert target.weights is not None, f"{target.name} is not int8"
         ranking = self.rank(target.weights)
@@ -91,7 +86,7 @@ class Rescuer:
             drop = self._drop(candidate)
             self._reporter.say(
                 f"{built.name} with {count} layers in float is expected to lose {drop.points:.2f} points, give or take "
-                f"{drop.error:.2f}, by {len(self._photos)} photos held out of calibration{self._caution}"
+                f"{drop.error:.2f}, by {len(self.photos)} photos held out for this choice"
             )
             if not drop.exceeds(self._max_drop):
                 return candidate
@@ -110,21 +105,25 @@ class Rescuer:
 
     def _logits(self, built: Built) -> NDArray[np.float32]:
         sessions = {built.name: built.session}
-        outputs = run_variants(sessions, self._photos, self._spec, self._reporter, f"trying {built.name}")
+        outputs = run_variants(sessions, self.photos, self._spec, self._reporter, f"trying {built.name}")
         return outputs[built.name].logits
 
 
 def choosing_photos(source: ExportSource, quantizer: Quantizer) -> list[LabelledImage]:
-    """List the photos to choose on: held out of calibration, none of them judged on.
+    """List the photos to choose on: none of them calibrated, trained or judged on.
 
     Args:
-        source: Its gallery is the training photos of a run, else the calibration photos.
-        quantizer: Knows which calibration photos it held out.
+        source: Names them, or has nothing that was trained on.
+        quantizer: Knows which calibration photos it held out, and what it trains int8 on.
     """
-    held_out = set(quantizer.held_out_paths)
-    seen = {image.path for image in source.calibration.images} - held_out
-    photos = {image.path: image for image in (*source.calibration.images, *in_turn(source.gallery))}
-    return [image for path, image in photos.items() if path not in seen and image.label in source.labels][:_MOST_PHOTOS]
+    if source.choosing is not None:
+        photos = list(source.choosing)
+    else:
+        seen = {image.path for image in source.calibration.images} - set(quantizer.held_out_paths)
+        seen |= quantizer.training_paths
+        every = {image.path: image for image in (*source.calibration.images, *in_turn(source.gallery))}
+        photos = [image for path, image in every.items() if path not in seen]
+    return [image for image in photos if image.label in source.labels][:_MOST_PHOTOS]
 
 
 def expected_drop(reference: NDArray[np.float32], candidate: NDArray[np.float32], truth: NDArray[np.int64]) -> Drop:

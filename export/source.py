@@ -15,7 +15,13 @@ from sightline.runtime.manifest import SINGLE_LABEL
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import QuietReporter, Reporter
 
-from .calibration import LEAST_IMAGES, CalibrationSet, choose_calibration, split_for_calibration
+from .calibration import (
+    LEAST_IMAGES,
+    CalibrationSet,
+    choose_calibration,
+    split_for_calibration,
+    split_for_choosing,
+)
 from .data import load_data
 from .features import extract_features, fit_projection
 from .float_model import FloatModel
@@ -33,6 +39,8 @@ class ExportSource:
         calibration: The photos that ranges are measured on.
         evaluation: The photos that the gate judges on; none of them was trained or calibrated on.
         gallery: Photos that play the gallery when thresholds are fitted: training or calibration photos.
+        choosing: Photos to choose the layers by that stay in float, neither trained, calibrated nor judged on; None
+            where nothing was trained on, so that any photo but those will do.
         training: What the manifest says of the training.
         history: Training epoch by epoch; empty for ready weights.
         task: What the bundle answers by, see `Manifest`.
@@ -47,6 +55,7 @@ class ExportSource:
     training: dict[str, Any] = field(default_factory=dict)
     history: tuple[Epoch, ...] = ()
     task: str = SINGLE_LABEL
+    choosing: tuple[LabelledImage, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ class ReadyWeights:
 
 
 def source_from_run(path: str | Path, seed: int = 0) -> ExportSource:
-    """Take up what `sightline train` left.
+    """Take up what `sightline train` left; the photos it set apart are parted, see `split_for_choosing`.
 
     Raises:
         InputError: It is no finished run, or its photos are gone.
@@ -81,17 +90,19 @@ def source_from_run(path: str | Path, seed: int = 0) -> ExportSource:
     if missing is not None:
         raise InputError(f"photo '{missing}' of run '{path}' is gone: put it back, or train again")
     details = msgspec.to_builtins(run.details)
+    choosing, evaluation = split_for_choosing(run.val, seed)
     kept = ("data", "weights", "seed", "best_epoch", "stopped", "top1", "train_images", "val_images", "seconds")
     return ExportSource(
         run.model,
         run.labels,
         run.spec,
         choose_calibration(run.train, run.val, seed=seed),
-        tuple(run.val),
+        tuple(evaluation),
         tuple(run.train),
         {key: details[key] for key in kept},
         tuple(run.details.history),
         run.details.task,
+        tuple(choosing),
     )
 
 

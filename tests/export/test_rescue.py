@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from sightline.export import rescue
-from sightline.export.calibration import choose_calibration
+from sightline.export.calibration import choose_calibration, split_for_choosing
 from sightline.export.evaluate import run_variants
 from sightline.export.onnx_graph import export_onnx
+from sightline.export.qat import Schedule
 from sightline.export.quantize import QuantizationOptions, Quantizer
 from sightline.export.quantize_sensitivity import LayerSensitivity
 from sightline.export.quantize_writer import WeightFormat
 from sightline.export.rescue import Drop, Rescuer, choosing_photos, expected_drop, margins
-from sightline.export.run import Epoch
 from sightline.export.targets import Target
 from sightline.export.variants import Built, build_float, build_variant
 from sightline.runtime.dataset import LabelledImage
@@ -83,6 +83,30 @@ def test_photos_to_choose_on_are_held_out_and_never_judged_on(source, fp32):
     assert len(chosen) == 64 - 24 + 4 and not chosen & {one.path for one in source.evaluation}
 
 
+def test_of_a_run_layers_are_chosen_by_photos_that_it_set_apart(source, fp32):
+    apart = tuple(LabelledImage(Path(f"apart{number}"), "circle") for number in range(3))
+    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",)))
+    assert choosing_photos(replace(source, choosing=apart), quantizer) == list(apart)
+    assert choosing_photos(replace(source, choosing=()), quantizer) == []
+
+
+def test_layers_are_not_chosen_by_photos_that_int8_was_trained_on(source, fp32):
+    learned = [image.path for image in source.gallery]
+    options = QuantizationOptions(("mse",), train=Schedule(1))
+    quantizer = Quantizer(fp32.model, source.calibration, SPEC, options, photos=learned)
+    assert {one.path for one in choosing_photos(source, quantizer)} == set(quantizer.held_out_paths)
+    assert quantizer.training_paths == set(learned) - set(quantizer.held_out_paths)
+
+
+@pytest.mark.parametrize(("photos", "apart"), [(2, 0), (11, 0), (12, 16), (30, 40), (300, 300)])
+def test_set_apart_photos_are_parted_once_into_choosing_and_judging(photos, apart):
+    images = [LabelledImage(Path(f"{label}/{number}"), label) for label in LABELS for number in range(photos)]
+    choosing, judging = split_for_choosing(images)
+    assert len(choosing) == apart and sorted(choosing + judging, key=str) == sorted(images, key=str)
+    counts = [sum(one.label == label for one in choosing) for label in LABELS]
+    assert max(counts) - min(counts) <= 1 and split_for_choosing(images) == (choosing, judging)
+
+
 def test_costly_layers_are_left_in_float_until_the_accuracy_is_kept(source, fp32, monkeypatch):
     monkeypatch.setattr(rescue, "_RESCUES", (16, 64))
     quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",)))
@@ -130,12 +154,9 @@ def test_each_form_of_weights_is_rescued_by_its_own_ranking(source, fp32, monkey
     monkeypatch.setattr(rescue, "build_variant", build)
     monkeypatch.setattr(quantizer, "rank", rank)
     monkeypatch.setattr(reporter, "say", said.append)
-    run = replace(source, history=(Epoch(1, 32, 0.1, 1.0, 0.5, 1.0, 0.5, 1.0),))
-    rescuer = Rescuer(quantizer, fp32, run, 0.0, reporter)
+    rescuer = Rescuer(quantizer, fp32, source, 0.0, reporter)
     for target in (first, second, first):
         rescuer.rescue(target, built)
     assert kept == [(first, ["costly with 1"]), (second, ["costly with 2"]), (first, ["costly with 1"])]
     assert ranked == [WeightFormat(1), WeightFormat(2)] == list(rescuer.rankings)
-    # Photos that were trained on foretell less than is really lost, and the line says so.
-    assert len(said) == 3 and all(line.endswith("training photos: the real loss is larger") for line in said)
-    assert "held out of calibration" in said[0]
+    assert len(said) == 3 and all(line.endswith("by 44 photos held out for this choice") for line in said)

@@ -17,10 +17,12 @@ from sightline.export.run import (
     write_split,
     write_tensors,
 )
+from sightline.export.source import source_from_run
 from sightline.models import build_model
 from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import InputSpec
+from tests.export.nets import LABELS, draw_folder
 
 
 def write_run(folder: Path, **changes: object) -> RunDetails:
@@ -117,3 +119,14 @@ def test_bad_values_are_refused(tmp_path):
 def test_no_run(tmp_path):
     with pytest.raises(InputError, match="expected what 'sightline train' writes"):
         load_run(tmp_path)
+
+
+def test_what_a_run_set_apart_is_parted_and_nothing_of_it_is_used_twice(tmp_path):
+    write_run(tmp_path / "run", labels=list(LABELS[:2]), train_images=8, val_images=48)
+    folders = {name: draw_folder(tmp_path / name, count, seed) for name, count, seed in (("a", 4, 0), ("b", 24, 50))}
+    train, val = ([one for one in images if one.label in LABELS[:2]] for images in folders.values())
+    write_split(tmp_path / "run" / "split.csv", Split(tuple(train), tuple(val)))
+    source = source_from_run(tmp_path / "run")
+    assert source.choosing is not None and len(source.choosing) == 16 and len(source.evaluation) == 32
+    assert {one.path for one in (*source.choosing, *source.evaluation)} == {one.path for one in val}
+    assert {one.path for one in source.calibration.images} == {one.path for one in train}
