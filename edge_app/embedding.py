@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from sightline.runtime import Bundle, InputError, Recognizer, prepare, read_image
 from sightline.runtime.bulk import in_order, open_for_many
+from sightline.runtime.cores import usable_cores
 from sightline.runtime.gallery.crops import shrink
 from sightline.runtime.preprocess import Image
-from sightline.runtime.session import usable_cores
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from sightline.runtime.errors import InputError, first_line
 from sightline.runtime.preprocess import Image
-from sightline.runtime.session import ORT_ERRORS
+from sightline.runtime.providers import ORT_ERRORS
 
 from .onnx_file import OnnxFile
 from .onnx_graph import INPUT_NAME, OUTPUT_NAMES, remove_dead, replace_nodes

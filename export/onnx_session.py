@@ -1,7 +1,8 @@
 """Graphs opened in ONNX Runtime on the workstation, for a look inside or to have them optimized."""
 
+from sightline.runtime.cores import usable_cores
 from sightline.runtime.errors import BundleError, SightlineError, first_line
-from sightline.runtime.session import ORT_ERRORS, usable_cores  # sets what ONNX Runtime reads at its import
+from sightline.runtime.providers import ORT_ERRORS  # sets what ONNX Runtime reads at its import
 
 import onnxruntime as ort  # isort: skip
 

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from sightline.runtime.errors import BundleError, first_line
 from sightline.runtime.preprocess import Image
-from sightline.runtime.session import ORT_ERRORS, Session
+from sightline.runtime.providers import ORT_ERRORS
+from sightline.runtime.session import Session
 
 from .float_model import FloatModel, answers, origin
 

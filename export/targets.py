@@ -18,7 +18,7 @@ class Target:
         precision: "int8" or "fp16".
         weights: How int8 weights are rounded; None for fp16.
         timed: Whether a latency measured on a workstation's CPU says anything of it.
-        provider: What its machines run it with, see `session.PROVIDERS`.
+        provider: What its machines run it with, see `providers.PROVIDERS`.
     """
 
     name: str

@@ -13,8 +13,8 @@ from itertools import islice
 from typing import TypeVar
 
 from .bundle import Bundle
+from .cores import usable_cores
 from .recognizer import Recognizer
-from .session import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -9,9 +9,19 @@ from numpy.typing import NDArray
 
 from .bundle import Bundle
 from .errors import GalleryError
-from .manifest import EMBEDDING, RECOGNISES
+from .manifest import EMBEDDING, MULTI_LABEL, RECOGNISES
 from .preprocess import Image, prepare_batch
-from .recognition import Candidate, Latency, Match, Recognition, decide, decide_by_gallery, softmax
+from .recognition import (
+    Candidate,
+    Latency,
+    Match,
+    Recognition,
+    decide,
+    decide_by_gallery,
+    decide_labels,
+    sigmoid,
+    softmax,
+)
 from .session import ProviderReport, open_session
 
 _TOP = 5
@@ -46,7 +56,7 @@ class Recognizer:
 
         Args:
             bundle: A loaded bundle.
-            provider: "auto", or a provider that must be obtained; see `session.PROVIDERS`.
+            provider: "auto", or a provider that must be obtained; see `providers.PROVIDERS`.
             variant: "auto" (the default that the bundle's gate chose) or a variant's name.
             threads: Threads within an operator; None takes the cores this process may use.
 
@@ -128,6 +138,13 @@ class Recognizer:
         """Run prepared images, uint8 (batch, height, width, 3) RGB; see `Session.run`."""
         return self._session.run(images)
 
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn logits (..., classes) into probabilities: of one label against the others, or of each by itself."""
+        policy = self.bundle.manifest.decision
+        if self.bundle.manifest.task == MULTI_LABEL:
+            return sigmoid(logits, policy.temperature)
+        return softmax(logits, policy.temperature, policy.unknown_logit)
+
     def _answer(
         self,
         logits: NDArray[np.float32],
@@ -139,16 +156,22 @@ class Recognizer:
     ) -> Recognition:
         start = perf_counter()
         policy = self.bundle.manifest.decision
-        probabilities = softmax(logits, policy.temperature, policy.unknown_logit)
-        order = np.argsort(-probabilities, kind="stable")[:_TOP]
+        probabilities = self.probabilities(logits)
+        several = self.bundle.manifest.task == MULTI_LABEL
+        order = np.argsort(-probabilities, kind="stable")[: None if several else _TOP]
         top = tuple(Candidate(self.labels[index], float(probabilities[index])) for index in order)
         matches = gallery.match(embedding, k) if gallery is not None else ()
-        if self.bundle.manifest.task == EMBEDDING:
+        labels: tuple[Candidate, ...] | None = None
+        if several:
+            needed = policy.label_thresholds
+            labels = tuple(one for index, one in zip(order, top, strict=True) if one.probability >= needed[index])
+            decision = decide_labels(labels, top, matches, policy, self._known)
+        elif self.bundle.manifest.task == EMBEDDING:
             top, decision = (), decide_by_gallery(matches, policy)
         else:
             decision = decide(top, matches, policy, self._known)
         latency = Latency(preprocess_ms, inference_ms, (perf_counter() - start) * 1e3)
-        return Recognition(decision, top, matches, probabilities, embedding, latency)
+        return Recognition(decision, top, matches, probabilities, embedding, latency, labels)
 
     def _check_gallery(self, gallery: Lookup | None) -> None:
         if gallery is not None and gallery.model_id != self.model_id:

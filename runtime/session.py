@@ -1,46 +1,22 @@
-"""ONNX Runtime the way a device needs it: no telemetry, no spinning, as many threads as there are cores.
+"""ONNX Runtime the way a device needs it: no telemetry, no threads that spin on, as many of them as there are cores.
 
 A provider that was asked for and not obtained is an error; "auto" says what it tried, what it got and why.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# ONNX Runtime 1.31 writes a device id and an event database below the home directory and uploads it, unless
-# this is set before its import.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as pybind
-
-from .errors import BundleError, InputError, ProviderError, first_line
+from .cores import usable_cores
+from .errors import BundleError, InputError, ProviderError
 from .preprocess import Image
+from .providers import PROVIDERS, Engine, available_providers, open_engine
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "xnnpack": "XnnpackExecutionProvider",
-    "qnn": "QNNExecutionProvider",
-}
-# What "auto" tries before the CPU. The others need a model made for them and are asked for by name.
+# What "auto" tries before the CPU. The others are asked for by name, or by what `sightline tune` measured.
 _AUTO = ("cuda",)
-_MOST_THREADS = 4
-# ONNX Runtime's errors (InvalidProtobuf, NoSuchFile, Fail ...) share no base but Exception.
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError,
-    ValueError,
-    *(one for one in vars(pybind).values() if isinstance(one, type) and issubclass(one, Exception)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +55,7 @@ class Session:
 
     def __init__(
         self,
-        session: ort.InferenceSession,
+        session: Engine,
         provider: ProviderReport,
         threads: int,
         interface: Interface = RECOGNITION,
@@ -135,64 +111,22 @@ def open_session(
     count = threads or usable_cores()
     tried: list[str] = []
     for candidate in _AUTO if provider == "auto" else (provider,):
-        session, refusal = _try_provider(model, candidate, count)
-        if session is not None:
-            return Session(session, ProviderReport(provider, candidate, f"{candidate} was obtained"), count, interface)
-        tried.append(f"{candidate}: {refusal}")
+        try:
+            engine = open_engine(model, candidate, count)
+        except ProviderError as refusal:
+            tried.append(f"{candidate}: {refusal}")
+        else:
+            return Session(engine, ProviderReport(provider, candidate, f"{candidate} was obtained"), count, interface)
     if provider != "auto":
-        raise ProviderError(f"provider '{provider}' is not to be had ({refusal}): install it or use --provider auto")
+        there = ", ".join(available_providers())
+        raise ProviderError(
+            f"provider '{provider}' is not to be had ({'; '.join(tried)}): install it, or use one of auto, {there}"
+        )
     reason = f"cpu, after trying {'; '.join(tried)}"
-    return Session(_open(model, "cpu", count), ProviderReport(provider, "cpu", reason), count, interface)
+    return Session(open_engine(model, "cpu", count), ProviderReport(provider, "cpu", reason), count, interface)
 
 
-def usable_cores(most: int | None = _MOST_THREADS) -> int:
-    """Count the cores this process may use, by affinity and cgroup quota.
-
-    Args:
-        most: Not more than these: beyond four an operator gains little. None counts all.
-
-    Returns:
-        At least one.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(cores, most or cores, quota or cores))
-
-
-def _cgroup_quota() -> int | None:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-        return None if quota == "max" else max(1, round(int(quota) / int(period)))
-    except (OSError, ValueError):
-        return None
-
-
-def _try_provider(model: bytes, name: str, threads: int) -> tuple[ort.InferenceSession | None, str]:
-    if PROVIDERS[name] not in ort.get_available_providers():
-        return None, "this ONNX Runtime was built without it"
-    session = _open(model, name, threads)
-    # ONNX Runtime falls back to the CPU with only a log line.
-    if session.get_providers()[0] != PROVIDERS[name]:
-        return None, "ONNX Runtime could not start it (driver or library missing)"
-    return session, ""
-
-
-def _open(model: bytes, name: str, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    # Spinning threads burn whole cores between the frames of a camera for 0.05 ms a frame.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers = [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], PROVIDERS["cpu"]]
-    try:
-        session = ort.InferenceSession(model, options, providers=providers)
-    except ORT_ERRORS as error:
-        raise BundleError(f"ONNX Runtime cannot open the model: {first_line(error)}") from error
-    return session
-
-
-def _check_interface(session: ort.InferenceSession, interface: Interface) -> None:
+def _check_interface(session: Engine, interface: Interface) -> None:
     inputs = [value.name for value in session.get_inputs()]
     outputs = [value.name for value in session.get_outputs()]
     if set(inputs) != set(interface.inputs) or not set(interface.outputs) <= set(outputs):
