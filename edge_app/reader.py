@@ -73,6 +73,7 @@ class Status:
         attempts: How often it was opened.
         damaged: Frames that could not be decoded.
         dropped: Frames that a newer one replaced before they were taken.
+        hung: Whether the last attempt never came back from its driver: it is not the camera alone that is away.
     """
 
     state: State
@@ -80,6 +81,7 @@ class Status:
     attempts: int
     damaged: int
     dropped: int
+    hung: bool = False
 
 
 class Reader:
@@ -112,6 +114,7 @@ class Reader:
         self._started_s = self._retry_at_s = clock()
         self._attempts = self._failures = self._frames = self._damaged = self._dropped = 0
         self._fps: float | None = None
+        self._hung = False
 
     @property
     def status(self) -> Status:
@@ -119,7 +122,7 @@ class Reader:
         connection = self._connection
         damaged = self._damaged + (connection.damaged if connection else 0)
         dropped = self._dropped + (connection.mailbox.dropped if connection else 0)
-        return Status(self._state, self._detail, self._attempts, damaged, dropped)
+        return Status(self._state, self._detail, self._attempts, damaged, dropped, self._hung)
 
     @property
     def fps(self) -> float | None:
@@ -174,7 +177,7 @@ class Reader:
         patience = self._patience
         silent = 0.0 if connection.waiting_since_s is None else now - connection.waiting_since_s
         if silent > patience.hang_s:
-            self._hung(now)
+            self._left_hanging(now)
         elif connection.first_frame_s is None:
             pass  # a new attempt: connecting or lost, as it was
         elif silent > patience.stall_s:
@@ -182,6 +185,7 @@ class Reader:
         elif self._frozen(connection, now):
             self._become(State.STALLED, f"the very same picture for {patience.frozen_s:g} s")
         else:
+            self._hung = False
             self._become(State.LIVE, "")
             if now - connection.first_frame_s >= patience.steady_s:
                 self._failures = 0
@@ -190,12 +194,14 @@ class Reader:
         changed = connection.changed_s
         return self.source.freezes and changed is not None and now - changed > self._patience.frozen_s
 
-    def _hung(self, now: float) -> None:
+    def _left_hanging(self, now: float) -> None:
+        self._hung = True
         error = SourceError(f"source '{self.source.name}' hangs: no answer for {self._patience.hang_s:g} s")
         self._abandon()
         self._lost(error, now)
 
     def _over(self, outcome: Exception, now: float) -> None:
+        self._hung = False
         self._abandon()
         if isinstance(outcome, EndOfStream) and not self.source.live:
             self._become(State.ENDED, "")

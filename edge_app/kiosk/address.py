@@ -1,15 +1,13 @@
-"""Where the page is served: HOST:PORT as people write it, and the listening socket."""
+"""Where the page is served, and the listening socket."""
 
 import errno
-import ipaddress
 import socket
 from dataclasses import dataclass
 
 from sightline.runtime.errors import InputError
 
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8080
-DEFAULT = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
+from ..listening import ip_of, is_loopback, parse_listening
+
 _BACKLOG = 64
 
 
@@ -28,13 +26,12 @@ class Address:
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        address = _ip(self.host)
-        return address.is_loopback if address is not None else self.host == "localhost"
+        return is_loopback(self.host)
 
     @property
     def url(self) -> str:
         """What a person opens; the machine's own name where it listens on every network."""
-        address = _ip(self.host)
+        address = ip_of(self.host)
         everywhere = address is not None and address.is_unspecified
         return f"http://{socket.gethostname() if everywhere else written(self.host)}:{self.port}/"
 
@@ -76,31 +73,9 @@ def parse_address(text: str) -> Address:
     Raises:
         InputError: It is none of these.
     """
-    host, port = _split(text.strip())
-    if not port.isdecimal() or int(port) > 65535 or not host or set(host) & set("/@?# []"):
-        raise InputError(f"--kiosk takes HOST:PORT, as {DEFAULT} or 0.0.0.0:{DEFAULT_PORT}, not '{text}'")
-    return Address(host.lower(), int(port))
+    return Address(*parse_listening(text, "--kiosk"))
 
 
 def written(host: str) -> str:
     """A host as it stands in an address: IPv6 in brackets."""
     return f"[{host}]" if ":" in host else host
-
-
-def _split(text: str) -> tuple[str, str]:
-    if text.isdecimal():
-        return DEFAULT_HOST, text
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        return host, rest.removeprefix(":") or str(DEFAULT_PORT)
-    if text.count(":") > 1:
-        return text, str(DEFAULT_PORT)
-    host, colon, port = text.partition(":")
-    return host or (DEFAULT_HOST if colon else ""), port if colon else str(DEFAULT_PORT)
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

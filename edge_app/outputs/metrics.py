@@ -12,6 +12,7 @@ from sightline.runtime.errors import InputError
 
 from ..connection import Frame
 from ..listeners import Deaf
+from ..listening import parse_listening
 from ..reader import State, Status
 from ..sight import Seen
 from ..teach import Refused, Removed, Taught, TeachEvent
@@ -42,7 +43,7 @@ class Metrics(Deaf):
     """Counts what it hears and serves it.
 
     Args:
-        listen: PORT or HOST:PORT.
+        listen: PORT, HOST:PORT or HOST.
         told: What is asked for at every scrape.
 
     Raises:
@@ -50,7 +51,7 @@ class Metrics(Deaf):
     """
 
     def __init__(self, listen: str, told: Told) -> None:
-        host, port = parse_listen(listen)
+        host, port = parse_listening(listen, "--metrics")
         try:
             import prometheus_client as prometheus
         except ModuleNotFoundError as error:
@@ -120,18 +121,6 @@ class _OnDemand:
         entries = self._told.entries()
         if entries is not None:
             yield _gauge("gallery_entries", "Entries of the gallery.", entries)
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Read PORT or HOST:PORT; loopback where no host is named.
-
-    Raises:
-        InputError: It is neither.
-    """
-    host, _, port = text.rpartition(":")
-    if not port.isdecimal() or not 0 <= int(port) <= 65_535:
-        raise InputError(f"--metrics is a port or host:port, as 9100 or 0.0.0.0:9100, not '{text}'")
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _source(status: Status) -> Iterator[Any]:

@@ -1,6 +1,5 @@
 """What a run with these options needs of the machine, read from its options."""
 
-import ipaddress
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from ..listening import is_loopback, parse_listening
 from .config import paths_of
 from .unit import Needs
 
@@ -40,7 +40,7 @@ def needs_of(command: click.Command, given: Mapping[str, Any]) -> Needs:
         loopback=bool(_hosts(given)) or scheme in _FAR_AWAY,
         any_device=_any_device(scheme, provider) or bool(commands),
         runs_commands=bool(commands),
-        token=bool(given.get("kiosk")) and _beyond(_listening_host(str(given["kiosk"]))),
+        token=any(map(_beyond, _listening_hosts(given, "kiosk"))),
     )
 
 
@@ -56,20 +56,12 @@ def _hosts(given: Mapping[str, Any]) -> list[str]:
     """Hosts that the outputs speak with or listen at."""
     addresses = [given.get("mqtt"), *(given.get("webhooks") or ())]
     hosts = [urlsplit(str(one)).hostname or "" for one in addresses if one]
-    listening = [str(given[name]) for name in ("metrics", "kiosk") if given.get(name)]
-    return hosts + [_listening_host(one) for one in listening]
+    return hosts + _listening_hosts(given, "metrics", "kiosk")
 
 
-def _listening_host(text: str) -> str:
-    """The host of PORT, HOST:PORT or HOST."""
-    host, _, port = text.rpartition(":")
-    return (host if port.isdecimal() else text).strip("[]") or "127.0.0.1"
+def _listening_hosts(given: Mapping[str, Any], *options: str) -> list[str]:
+    return [parse_listening(str(given[name]), f"--{name}")[0] for name in options if given.get(name)]
 
 
 def _beyond(host: str) -> bool:
-    if host == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
+    return not is_loopback(host)

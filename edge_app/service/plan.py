@@ -18,7 +18,7 @@ from .installer import Places
 from .needs import needs_of
 from .unit import Service, hidden_by_private_tmp, unreachable
 
-# A camera that is not there at the start is waited for; the watchdog starts the run again now and then.
+# A camera that is not there at the start is waited for.
 _PATIENCE_S = 86_400.0
 _INTERACTIVE = {"lines": "--stdin", "max_frames": "--max-frames", "duration": "--duration"}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# A camera that is away is waited for by restarts as well, for ever; a program that cannot start at all is given up.
+# A camera whose driver hangs is freed by a start, as often as it takes; a program that cannot start at all is given up.
 # With the watchdog's 60 s and 5 s between starts the former are nine in ten minutes, the latter all of them within two.
 WATCHDOG_S = 60
 RESTART_S = 5
@@ -109,6 +109,9 @@ def _start(service: Service) -> Iterator[str]:
     yield "# SIGHUP loads bundle and gallery again."
     yield "ExecReload=/bin/kill -HUP $MAINPID"
     yield f"WatchdogSec={service.watchdog_s}"
+    yield "# Not SIGABRT: what can still end ends whole, and no picture is left in a core dump."
+    yield "WatchdogSignal=SIGTERM"
+    yield "LimitCORE=0"
     yield "Restart=on-failure"
     yield f"RestartSec={RESTART_S}"
     yield "TimeoutStartSec=120"

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 
 from sightline.edge_app.kiosk.access import TOKEN_VARIABLE, Door, Guard, make_door
 from sightline.edge_app.kiosk.address import Address, parse_address
+from sightline.edge_app.listening import parse_listening
 from sightline.runtime.errors import InputError
 
 HOME, LAN = Address("127.0.0.1", 8080), Address("0.0.0.0", 8080)
@@ -31,14 +32,17 @@ TOKEN = "a-token-that-is-long-enough"
 )
 def test_addresses_as_people_write_them(text: str, host: str, port: int) -> None:
     assert parse_address(text) == Address(host, port)
+    assert parse_listening(text, "--metrics") == (host, 9100 if port == 8080 and "8080" not in text else port)
 
 
 @pytest.mark.parametrize(
     "text", ["", ":", "host:", "host:x", "host:70000", "http://host:80", "a b:80", "kiosk.bundle/"]
 )
 def test_what_is_no_address_is_a_sentence(text: str) -> None:
-    with pytest.raises(InputError, match="takes HOST:PORT, as 127"):
+    with pytest.raises(InputError, match=r"--kiosk takes HOST:PORT, as 127\.0\.0\.1:8080"):
         parse_address(text)
+    with pytest.raises(InputError, match=r"--metrics takes HOST:PORT, as 127\.0\.0\.1:9100"):
+        parse_listening(text, "--metrics")
 
 
 def test_only_this_machine_is_loopback() -> None:

@@ -14,7 +14,6 @@ import pytest
 from sightline.edge_app.outputs.event import Event
 from sightline.edge_app.outputs.eventlog import Wanted, read_events
 from sightline.edge_app.outputs.hook import Hook
-from sightline.edge_app.outputs.metrics import parse_listen
 from sightline.edge_app.outputs.mqtt import Mqtt
 from sightline.edge_app.outputs.outbox import DeliveryFailed, DeliveryRefused
 from sightline.edge_app.outputs.outputs import open_outputs
@@ -231,20 +230,6 @@ def test_a_command_that_fails_is_told_once(tmp_path: Path) -> None:
 def test_a_command_that_is_none(command: str) -> None:
     with pytest.raises(InputError, match="--on-event"):
         Hook(command, 10, lambda text: None)
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [("9100", ("127.0.0.1", 9100)), ("0.0.0.0:9100", ("0.0.0.0", 9100)), ("[::1]:9100", ("::1", 9100))],
-)
-def test_where_figures_are_served(text: str, address: tuple[str, int]) -> None:
-    assert parse_listen(text) == address
-
-
-@pytest.mark.parametrize("text", ["", "host", "host:", "99999", "h:x"])
-def test_where_figures_are_not_served(text: str) -> None:
-    with pytest.raises(InputError, match="--metrics"):
-        parse_listen(text)
 
 
 def scrape(url: str) -> str:

@@ -100,10 +100,10 @@ def test_a_hanging_reader_is_abandoned_and_the_source_opened_anew() -> None:
     bench = Bench()
     first = bench.live()
     assert bench.after(10.1) is State.LOST
-    assert first.abandoned and "hangs" in bench.reader.status.detail
+    assert first.abandoned and "hangs" in bench.reader.status.detail and bench.reader.status.hung
     assert bench.after(0.6) is State.LOST and len(bench.connections) == 2
     bench.connections[-1].frame(bench.clock.now)
-    assert bench.after(0) is State.LIVE
+    assert bench.after(0) is State.LIVE and not bench.reader.status.hung
     assert bench.connections[-1].number == first.frames
 
 

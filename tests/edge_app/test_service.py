@@ -107,7 +107,14 @@ def test_install_show_and_remove(opt: Path, capsys: pytest.CaptureFixture[str]) 
     assert install(opt, "--source", "0", "--gallery", str(gallery), "--mqtt", "mqtt://me:hunter2@broker/shop") == 0
     unit, written = opt / "root/etc/systemd/system/sightline.service", opt / "root/etc/sightline/sightline.toml"
     text = unit.read_text()
-    for line in ("Type=notify", "WatchdogSec=60", "NoNewPrivileges=yes", "PrivateTmp=yes", "ProtectSystem=strict"):
+    for line in (
+        "Type=notify",
+        "WatchdogSec=60",
+        "WatchdogSignal=SIGTERM",
+        "NoNewPrivileges=yes",
+        "PrivateTmp=yes",
+        "ProtectSystem=strict",
+    ):
         assert line in text.splitlines()
     writable = [line for line in text.splitlines() if line.startswith("ReadWritePaths")]
     assert writable == [f"ReadWritePaths={gallery}"]

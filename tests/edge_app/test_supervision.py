@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,15 @@ class Manager:
         while not (self.heard and self.heard[-1].startswith(wanted)):
             self.heard.append(self.socket.recv(4096).decode())
         return self.heard[-1]
+
+    def hear_all(self) -> list[str]:
+        """What was said since and not heard yet."""
+        self.socket.setblocking(False)
+        said = []
+        with suppress(BlockingIOError):
+            while True:
+                said.append(self.socket.recv(4096).decode())
+        return said
 
 
 @contextmanager
@@ -78,14 +87,33 @@ def test_without_a_frame_the_watchdog_starves(tmp_path: Path) -> None:
     words = ["--source", "http://127.0.0.1:9/video", "--connect-timeout", "2.5"]
     with service(tiny_bundle(tmp_path / "b"), manager, *words) as process:
         process.communicate(timeout=60)
-    manager.socket.setblocking(False)
-    try:
-        while True:
-            manager.heard.append(manager.socket.recv(4096).decode())
-    except BlockingIOError:
-        manager.socket.close()
-    assert manager.heard[0] == "READY=1" and any(text.startswith("STATUS=connecting") for text in manager.heard)
-    assert "WATCHDOG=1" not in manager.heard
+    heard = manager.hear_all()
+    manager.socket.close()
+    assert heard[0] == "READY=1" and any(text.startswith("STATUS=connecting") for text in heard)
+    assert "WATCHDOG=1" not in heard
+
+
+def test_a_camera_that_is_away_is_given_an_hour_and_one_that_hangs_is_not(tmp_path: Path) -> None:
+    manager = Manager(tmp_path)
+    environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "60000000"}
+    supervisor = Supervisor(environment)
+    assert not environment, "what a run starts for an event does not speak for it"
+    patience = []
+    for state, detail, hung in (
+        (State.CONNECTING, "", False),
+        (State.CONNECTING, "refused", False),
+        (State.CONNECTING, "nobody answers", False),
+        (State.LIVE, "", False),
+        (State.LOST, "unplugged", False),
+        (State.LOST, "hangs", True),
+        (State.STALLED, "no frame", False),
+    ):
+        supervisor.state(Status(state, detail, 1, 0, 0, hung))
+        patience.append([said for said in (manager.hear_all()) if said.startswith("WATCHDOG")])
+    hour, minute = ["WATCHDOG_USEC=3600000000"], ["WATCHDOG_USEC=60000000"]
+    assert patience == [[], hour, [], minute, hour, minute, []]
+    supervisor.close()
+    manager.socket.close()
 
 
 def test_sighup_loads_the_bundle_again_and_loses_no_frame(tmp_path: Path) -> None:
