@@ -10,8 +10,9 @@ PHOTOS ?= $(DEMO)/photos
 LABEL_COLUMN ?= label
 IMAGES ?= 200
 ARM64 ?= .arm64
+MEDIAPIPE ?= .mediapipe
 
-.PHONY: demo test test-slow soak crash lint format types docs device portability clean
+.PHONY: demo test test-slow soak crash lint format types docs bench device portability clean
 
 demo: $(VENV)/.installed  ## the whole path on data that it draws, about two minutes
 	$(BIN)/sightline demo --out $(DEMO)
@@ -49,6 +50,12 @@ types: $(VENV)/.installed
 docs: $(VENV)/.installed  ## the command reference, from --help
 	$(BIN)/python -m sightline.edge_app.reference > docs/commands.md
 
+# Beside what people would use instead, in an environment of their own: MediaPipe brings another OpenCV, so it comes
+# without what it depends on; its TFLite files come from benchmarks/mediapipe_files.py, in MEDIAPIPE.
+bench: $(VENV)-bench/.installed  ## frames, folders, cold start and memory beside the peers, in one run
+	$(VENV)-bench/bin/python benchmarks/pipeline.py $(BUNDLE) $(PHOTOS) --mediapipe $(MEDIAPIPE) \
+		--json $(DEMO)/bench.json --plot $(DEMO)/bench.png
+
 # The device's install, beside the workstation's: no torch, and the demo's bundle answers from it.
 device: $(VENV)-device/.installed
 	$(VENV)-device/bin/python -c "import importlib.util as u; assert not any(map(u.find_spec, ('torch', 'onnx')))"
@@ -65,6 +72,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)-bench/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(VENV)-bench/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[export]'
+	$(VENV)-bench/bin/python -m pip install --quiet --constraint constraints.txt faiss-cpu ultralytics
+	$(VENV)-bench/bin/python -m pip install --quiet absl-py flatbuffers sounddevice
+	$(VENV)-bench/bin/python -m pip install --quiet --no-deps mediapipe
 	@touch $@
 
 $(VENV)-device/.installed: pyproject.toml constraints.txt $(wildcard runtime/*.py runtime/*/*.py edge_app/*.py edge_app/*/*.py)

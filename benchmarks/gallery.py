@@ -48,10 +48,10 @@ class Engine:
     recall: float = 0.0
 
 
-def clustered(entries: int, queries: int) -> tuple[Vectors, Vectors]:
+def clustered(entries: int, queries: int, dim: int = DIM) -> tuple[Vectors, Vectors]:
     """Unit vectors around entries / 20 centres, and queries from the same."""
     random = np.random.default_rng(7)
-    centres = random.standard_normal((max(1, entries // 20), DIM)).astype(np.float32)
+    centres = random.standard_normal((max(1, entries // 20), dim)).astype(np.float32)
     rows = centres[random.integers(0, len(centres), entries + queries)]
     rows += 0.7 * random.standard_normal(rows.shape).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
