@@ -91,4 +91,4 @@ $(VENV)-device/.installed: pyproject.toml constraints.txt $(wildcard runtime/*.p
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-device $(DEMO) .types build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-device $(VENV)-bench $(DEMO) .types build dist *.egg-info
