@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.runtime import Gallery, Match, Recognition, Recognizer
+from sightline.runtime.manifest import MULTI_LABEL
 from sightline.runtime.occlusion import Occlusion, lead, occlude, overlay
 from sightline.runtime.preprocess import Image, InputSpec, prepare
-from sightline.runtime.recognition import softmax
 
 from .lettering import BOLD, draw_text, shorten, text_width
 
@@ -57,15 +57,20 @@ def explain_answer(
     recognizer: Recognizer, frame_bgr: Image, label: str | None = None, advance: Advance = lambda passes: None
 ) -> Insight:
     """Map what the classifier's answer, or its probability of another of its labels, rests on."""
-    policy, image = recognizer.bundle.manifest.decision, prepare(frame_bgr, recognizer.bundle.input_spec)
+    image, several = prepare(frame_bgr, recognizer.bundle.input_spec), recognizer.bundle.manifest.task == MULTI_LABEL
 
     def probabilities(batch: Image) -> NDArray[np.float32]:
-        return softmax(recognizer.run(batch)[0], policy.temperature, policy.unknown_logit)
+        return recognizer.probabilities(recognizer.run(batch)[0])
 
     first = probabilities(image[None])[0]
     column = recognizer.labels.index(label) if label is not None else int(first.argmax())
 
-    found = occlude(image, lambda batch: lead(recognizer.run(batch)[0], column), advance)
+    def score(batch: Image) -> NDArray[np.float32]:
+        logits = recognizer.run(batch)[0]
+        # Where a photo may have several labels no other one stands against this one.
+        return logits[:, column] if several else lead(logits, column)
+
+    found = occlude(image, score, advance)
     before, after = float(first[column]), float(probabilities(found.covered[None])[0, column])
     name = recognizer.labels[column]
     words = f"Covering the brightest fifth takes '{name}' from {before:.0%} to {after:.0%}"

@@ -66,6 +66,7 @@ def load_data(
     reporter: Reporter | None = None,
     validation: str | Path | None = None,
     read: Callable[[Path], Image] = read_image,
+    separator: str | None = None,
 ) -> DataSet:
     """List and check the photos of a data set.
 
@@ -78,6 +79,7 @@ def load_data(
         reporter: Where progress and warnings go.
         validation: Photos set apart for evaluation, in the same forms.
         read: Decodes one file to a BGR frame or raises InputError.
+        separator: Between the labels of a photo that may have several; None for one label a photo.
 
     Raises:
         InputError: There is nothing to learn from: no photo, one class only, more than half unreadable.
@@ -86,11 +88,14 @@ def load_data(
     if str(data).startswith(PREFIX):
         data, own_validation = write_torchvision(str(data), root, reporter)
         validation = validation or own_validation
-    checked = _readable(read_dataset(data, label_column), str(data), read, reporter)
-    apart = _readable(read_dataset(validation, label_column), str(validation), read, reporter) if validation else []
+
+    def listed(place: str | Path) -> list[_Checked]:
+        return _readable(read_dataset(place, label_column, separator=separator), str(place), read, reporter)
+
+    checked, apart = listed(data), listed(validation) if validation else []
     images = _without_duplicates(checked, {entry.digest for entry in apart}, reporter)
-    labels = tuple(sorted({image.label for image in images}, key=natural_key))
-    if len(labels) < 2:
+    labels = all_labels(images)
+    if len(labels) < (2 if separator is None else 1):
         only = f"only '{labels[0]}'" if labels else "none"
         raise InputError(f"data '{data}' has {only} as class: at least two classes are needed to tell apart")
     return DataSet(images, labels, _known(apart, labels, reporter))
@@ -119,11 +124,13 @@ def split_data(
         return Split(data.images, data.validation)
     if not 0 < fraction < 1:
         raise InputError(f"the part set apart for evaluation must lie between 0 and 1, not {fraction}")
+    counts = Counter(name for image in data.images for name in image.names)
+    strata = [_stratum(image, counts) for image in data.images]
     if features is None:
-        chosen = _choose(data, fraction, seed)
+        chosen = _choose(strata, fraction, seed)
     else:
-        chosen = set_apart(features, [image.label for image in data.images], fraction, seed)
-    single = [label for label, count in _count(data.images).items() if count < 2]
+        chosen = set_apart(features, strata, fraction, seed)
+    single = [label for label, count in counts.items() if count < 2]
     if not chosen:
         raise InputError("every class has one photo only: give at least two a class, or --val DATA")
     if single and reporter:
@@ -133,6 +140,11 @@ def split_data(
         )
     train = tuple(image for row, image in enumerate(data.images) if row not in chosen)
     return Split(train, tuple(data.images[row] for row in sorted(chosen)))
+
+
+def all_labels(images: Iterable[LabelledImage]) -> tuple[str, ...]:
+    """Give the labels that occur, in the order of the model's outputs."""
+    return tuple(sorted({name for image in images for name in image.names}, key=natural_key))
 
 
 def natural_key(label: str) -> tuple[tuple[int, int, str], ...]:
@@ -147,21 +159,31 @@ def class_indices(images: Iterable[LabelledImage], labels: Sequence[str]) -> lis
     return [index[image.label] for image in images]
 
 
-def _choose(data: DataSet, fraction: float, seed: int) -> set[int]:
+def label_targets(images: Sequence[LabelledImage], labels: Sequence[str]) -> NDArray[np.float32]:
+    """Give which labels each photo has: float32 [photos, labels] of zeros and ones."""
+    index = {label: row for row, label in enumerate(labels)}
+    targets = np.zeros((len(images), len(labels)), np.float32)
+    for row, image in enumerate(images):
+        targets[row, [index[name] for name in image.names]] = 1
+    return targets
+
+
+def _stratum(image: LabelledImage, counts: Counter[str]) -> str:
+    """Give the label by which a photo is split: of several its rarest, so that no rare one is on one side only."""
+    return min(image.names, key=lambda name: (counts[name], name), default="")
+
+
+def _choose(strata: Sequence[str], fraction: float, seed: int) -> set[int]:
     rows: dict[str, list[int]] = defaultdict(list)
-    for row, image in enumerate(data.images):
-        rows[image.label].append(row)
+    for row, label in enumerate(strata):
+        rows[label].append(row)
     chosen: set[int] = set()
-    for label in data.labels:
+    for label in rows:
         # A generator a class: a photo more in one class leaves the split of the others as it is.
         order = random.Random(f"{seed}/{label}").sample(rows[label], len(rows[label]))
         if len(order) > 1:
             chosen.update(order[: min(len(order) - 1, max(1, round(fraction * len(order))))])
     return chosen
-
-
-def _count(images: Iterable[LabelledImage]) -> Counter[str]:
-    return Counter(image.label for image in images)
 
 
 def _readable(
@@ -222,8 +244,8 @@ def _warn_left_out(
 
 
 def _known(apart: list[_Checked], labels: tuple[str, ...], reporter: Reporter) -> tuple[LabelledImage, ...]:
-    known = tuple(entry.image for entry in apart if entry.image.label in labels)
-    unknown = sorted({entry.image.label for entry in apart} - set(labels), key=natural_key)
+    known = tuple(entry.image for entry in apart if set(entry.image.names) <= set(labels))
+    unknown = [label for label in all_labels(entry.image for entry in apart) if label not in labels]
     if unknown:
         reporter.warn(f"left out of the evaluation: {_some(unknown)}, not among the classes to learn")
     if apart and not known:

@@ -21,8 +21,8 @@ from sightline.runtime.reporter import QuietReporter, Reporter
 
 from .census import Census, Unreadable, take_census
 from .data import natural_key
+from .devices import choose_device
 from .duplicates import NEAR, Duplicates, find_duplicates
-from .evaluator import choose_device
 from .features import extract_features
 from .photos import prepared
 from .suspects import FOLDS, Suspicion, find_suspects

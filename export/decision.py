@@ -153,7 +153,7 @@ def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> fl
     0.05 to 20 by golden-section search on its logarithm, where it has one minimum. The truth is given the
     probability (n + 1) / (n + 2) for n photos (Platt 1999): where every answer is right, certainty would fit best.
     """
-    best = _least(lambda value: _loss(logits, truth, float(np.exp(value))), np.log(0.05), np.log(20.0))
+    best = find_least(lambda value: _loss(logits, truth, float(np.exp(value))), np.log(0.05), np.log(20.0))
     return round(float(np.exp(best)), 4)
 
 
@@ -230,8 +230,8 @@ def _fit_weights(seen: _Witnesses, most: float) -> tuple[float, float]:
     unknown, weight = 0.0, 0.0
     for _ in range(_ROUNDS):
         sums = _sums(seen, weight)
-        unknown = _least(lambda value: _open_loss(sums, value), *_UNKNOWN_LOGITS)  # noqa: B023
-        weight = _least(lambda value: _open_loss(_sums(seen, value), unknown), 0.0, most)  # noqa: B023
+        unknown = find_least(lambda value: _open_loss(sums, value), *_UNKNOWN_LOGITS)  # noqa: B023
+        weight = find_least(lambda value: _open_loss(_sums(seen, value), unknown), 0.0, most)  # noqa: B023
     return round(unknown, 4), round(weight, 4)
 
 
@@ -282,7 +282,7 @@ def _scores(seen: _Witnesses, policy: DecisionPolicy, weight: float) -> tuple[Sc
     return known.max(axis=1)[known.argmax(axis=1) == seen.truth], struck.max(axis=1)
 
 
-def _least(loss: Callable[[float], float], low: float, high: float) -> float:
+def find_least(loss: Callable[[float], float], low: float, high: float) -> float:
     """Find where a function with one minimum has it, by golden-section search."""
     ratio = (np.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)

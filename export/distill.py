@@ -5,8 +5,9 @@ from torch import Tensor, nn
 
 from sightline.models import RecognitionModel
 from sightline.runtime.errors import InputError
+from sightline.runtime.manifest import MULTI_LABEL
 
-from .evaluator import autocast
+from .devices import autocast
 from .run import load_run
 
 
@@ -31,14 +32,20 @@ class Teacher:
 
 
 def load_teacher(
-    path: str, labels: tuple[str, ...], device: torch.device, precision: torch.dtype = torch.float32
+    path: str,
+    labels: tuple[str, ...],
+    device: torch.device,
+    precision: torch.dtype = torch.float32,
+    several: bool = False,
 ) -> Teacher:
-    """Load a finished run as teacher.
+    """Load a finished run as teacher; `several` says whether a photo may have more than one label.
 
     Raises:
         InputError: It is no finished run, or knows other labels than the student learns.
     """
     run = load_run(path)
+    if (run.details.task == MULTI_LABEL) != several:
+        raise InputError(f"teacher '{path}' was trained for the task '{run.details.task}': train it for the same task")
     if run.labels != labels:
         strange = sorted(set(run.labels) ^ set(labels))
         raise InputError(
@@ -60,3 +67,12 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
     wanted = nn.functional.log_softmax(teacher / temperature, dim=1)
     came = nn.functional.log_softmax(student / temperature, dim=1)
     return nn.functional.kl_div(came, wanted, reduction="batchmean", log_target=True) * temperature**2
+
+
+def label_distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """The same where a photo has several labels: divergence of each label's yes or no, summed over the labels."""
+    wanted, came = (teacher / temperature).sigmoid(), student / temperature
+    binary = nn.functional.binary_cross_entropy_with_logits
+    # The teacher's own doubt is no error of the student.
+    excess = binary(came, wanted, reduction="none") - binary(teacher / temperature, wanted, reduction="none")
+    return excess.sum(1).mean() * temperature**2

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.preprocess import InputSpec
+from sightline.runtime.ranking import mean_label_precision
 from sightline.runtime.rates import Rate as Rate
 from sightline.runtime.rates import rate as rate
 from sightline.runtime.reporter import QuietReporter, Reporter
 from sightline.runtime.session import Session
 
+from .losses import Targets
 from .photos import prepared
 
 _BATCH = 8
@@ -45,12 +47,12 @@ class Drift:
     """How far a variant's embeddings and answers are from fp32's.
 
     Attributes:
-        agreement: Share of photos with the same first answer.
+        agreement: Share of photos with the same first answer; of several labels, share of each yes and no.
         mean_cosine: Mean cosine between a photo's two embeddings.
         least_cosine: The smallest of them.
         neighbour_overlap: Mean share of the ten nearest other photos that both find.
-        lost: Photos that fp32 has right and the variant wrong.
-        won: Photos that fp32 has wrong and the variant right.
+        lost: Photos, or each yes and no, that fp32 has right and the variant wrong.
+        won: Those that fp32 has wrong and the variant right.
     """
 
     agreement: float
@@ -92,18 +94,32 @@ def run_variants(
     }
 
 
-def top_k(logits: NDArray[np.float32], truth: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
-    """Whether the true class is among the k first answers to each photo."""
+def top_k(logits: NDArray[np.float32], truth: Targets, k: int) -> NDArray[np.bool_]:
+    """Whether the true class, or one of them, is among the k first answers to each photo."""
     best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    if truth.ndim == 2:
+        return np.asarray(np.take_along_axis(truth, best, axis=1).any(axis=1))
     return np.asarray((best == truth[:, None]).any(axis=1))
 
 
-def drift(reference: Outputs, other: Outputs, truth: NDArray[np.int64]) -> Drift:
-    """Compare a variant with the float one on the same photos."""
+def precision_rate(logits: NDArray[np.float32], truth: Targets, draws: int = 100) -> Rate:
+    """Give the mean average precision over the labels, with the 95 % interval of resampled photos (bootstrap)."""
+    present, rng = truth > 0.5, np.random.default_rng(0)
+    drawn = [rng.integers(len(truth), size=len(truth)) for _ in range(draws)]
+    found = [mean_label_precision(logits[rows], present[rows]) for rows in drawn]
+    low, high = np.nanquantile(found, (0.025, 0.975))
+    return Rate(mean_label_precision(logits, present), float(low), float(high), len(truth))
+
+
+def drift(reference: Outputs, other: Outputs, truth: Targets) -> Drift:
+    """Compare a variant with the float one on the same photos; of several labels each yes and no is an answer."""
     cosine = np.einsum("nd,nd->n", reference.embeddings, other.embeddings)
-    was, became = reference.answers == truth, other.answers == truth
+    several = truth.ndim == 2
+    before, after = ((one.logits > 0 if several else one.answers) for one in (reference, other))
+    right = truth > 0.5 if several else truth
+    was, became = before == right, after == right
     return Drift(
-        agreement=float((reference.answers == other.answers).mean()),
+        agreement=float((before == after).mean()),
         mean_cosine=float(cosine.mean()),
         least_cosine=float(cosine.min()),
         neighbour_overlap=_neighbour_overlap(reference.embeddings, other.embeddings),
@@ -114,11 +130,13 @@ def drift(reference: Outputs, other: Outputs, truth: NDArray[np.int64]) -> Drift
 
 def nearest(
     queries: NDArray[np.float32],
-    query_labels: NDArray[np.int64],
+    query_labels: Targets,
     gallery: NDArray[np.float32],
-    gallery_labels: NDArray[np.int64],
+    gallery_labels: Targets,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Give each query's cosine to its nearest gallery entry of the same and of another label.
+
+    Where a photo has several labels, one shared label is the same.
 
     Returns:
         Two arrays float32 (queries,); -inf where there is no such entry.
@@ -127,7 +145,7 @@ def nearest(
     for start in range(0, len(queries), 256):
         rows = slice(start, start + 256)
         cosine = queries[rows] @ gallery.T
-        alike = query_labels[rows, None] == gallery_labels[None, :]
+        alike = _alike(query_labels[rows], gallery_labels)
         same[rows] = np.where(alike, cosine, -np.inf).max(axis=1)
         other[rows] = np.where(alike, -np.inf, cosine).max(axis=1)
     return same, other
@@ -135,9 +153,9 @@ def nearest(
 
 def recall_at_1(
     queries: NDArray[np.float32],
-    query_labels: NDArray[np.int64],
+    query_labels: Targets,
     gallery: NDArray[np.float32],
-    gallery_labels: NDArray[np.int64],
+    gallery_labels: Targets,
 ) -> Rate:
     """Give the share of queries whose nearest gallery entry has their label.
 
@@ -145,6 +163,12 @@ def recall_at_1(
     """
     same, other = nearest(queries, query_labels, gallery, gallery_labels)
     return rate((same > other)[np.isfinite(same)])
+
+
+def _alike(queries: Targets, gallery: Targets) -> NDArray[np.bool_]:
+    if queries.ndim == 2:
+        return np.asarray(queries @ gallery.T > 0.5)
+    return np.asarray(queries[:, None] == gallery[None, :])
 
 
 def _neighbour_overlap(left: NDArray[np.float32], right: NDArray[np.float32], k: int = 10) -> float:

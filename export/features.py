@@ -13,8 +13,9 @@ from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import QuietReporter, Reporter
 
-from .evaluator import autocast
-from .photos import prepared
+from .devices import autocast
+from .photos import batches, prepared
+from .processes import Processes
 
 _BATCH = 64
 # Photos that the linear head and the projection are fitted to; more cost time and change neither.
@@ -27,6 +28,7 @@ def extract_features(
     spec: InputSpec,
     reporter: Reporter | None = None,
     precision: torch.dtype = torch.float32,
+    processes: Processes | None = None,
 ) -> NDArray[np.float32]:
     """Run photos through the trunk exactly as the device prepares them.
 
@@ -36,24 +38,26 @@ def extract_features(
         spec: Size and crop.
         reporter: Where progress goes.
         precision: torch.bfloat16 for speed where the processor has it.
+        processes: Each does a part, and all get the whole.
 
     Returns:
         float32 [photos, feature_dim].
     """
-    reporter = reporter or QuietReporter()
+    reporter, processes = reporter or QuietReporter(), processes or Processes()
     assert images, "features of no photo were asked for"
+    mine = [image for part in processes.part(batches(images, _BATCH)) for image in part]
     device = next(model.parameters()).device
     found: list[Tensor] = []
     mode = model.training
     model.eval()
-    with reporter.task("features", len(images)) as task, torch.inference_mode():
-        for batch in prepared([image.path for image in images], spec, _BATCH):
+    with reporter.task("features", len(mine)) as task, torch.inference_mode():
+        for batch in prepared([image.path for image in mine], spec, _BATCH):
             with autocast(device, precision):
                 pooled = model.features(torch.from_numpy(batch).to(device))
             found.append(pooled.float().cpu())
             task.advance(len(batch))
     model.train(mode)
-    return torch.cat(found).numpy()
+    return torch.cat(processes.join(found)).numpy()
 
 
 def fit_projection(
@@ -100,8 +104,9 @@ def nearest_recall(
     gallery: Sequence[LabelledImage],
     gallery_features: NDArray[np.float32],
     spec: InputSpec,
+    processes: Processes | None = None,
 ) -> float:
-    """Give recall@1 by embedding: how often the nearest gallery photo has the query's label.
+    """Give recall@1 by embedding: how often the nearest gallery photo has one of the query's labels.
 
     Args:
         model: With its projection set.
@@ -109,13 +114,19 @@ def nearest_recall(
         gallery: The photos searched.
         gallery_features: float32 [gallery, feature_dim].
         spec: Size and crop.
+        processes: As of `extract_features`.
     """
+    features = extract_features(model, queries, spec, processes=processes)
     with torch.inference_mode():
         known = model.projection(torch.from_numpy(gallery_features))
-        asked = model.projection(torch.from_numpy(extract_features(model, queries, spec)))
+        asked = model.projection(torch.from_numpy(features))
     nearest = (asked @ known.T).argmax(1).tolist()
-    hits = [gallery[row].label == query.label for row, query in zip(nearest, queries, strict=True)]
+    hits = [_alike(gallery[row], query) for row, query in zip(nearest, queries, strict=True)]
     return float(np.mean(hits))
+
+
+def _alike(found: LabelledImage, query: LabelledImage) -> bool:
+    return found.names == query.names or not set(found.names).isdisjoint(query.names)
 
 
 def some_of(images: Sequence[LabelledImage], most: int, seed: int) -> list[LabelledImage]:

@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sightline.runtime.breakdown import Averages as Averages
 from sightline.runtime.breakdown import average_classes
 from sightline.runtime.manifest import DecisionPolicy, GateResult
 from sightline.runtime.preprocess import InputSpec
+from sightline.runtime.ranking import average_precision
 from sightline.runtime.rates import Reliability as Reliability
 from sightline.runtime.rates import reliability as bin_answers
-from sightline.runtime.recognition import softmax
+from sightline.runtime.recognition import sigmoid, softmax
 
 from .evaluate import Drift, Outputs, Rate, rate
 from .fusion import Fusion
+from .label_decision import shipped_figures
 from .latency import Timing
+from .losses import Targets
 from .parity import Parity
 from .quantize_choose import MethodTrial
 from .quantize_sensitivity import LayerSensitivity
@@ -48,7 +50,7 @@ class VariantFigures:
     """One variant, measured.
 
     Attributes:
-        top1: On the evaluation photos.
+        top1: On the evaluation photos; their mean average precision where a photo has several labels.
         top5: On the evaluation photos.
         drift: Against fp32; of fp32 itself all ones and zeros.
         timing: At batch 1, all variants in the same run.
@@ -87,7 +89,10 @@ class VariantFigures:
 
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """One class under the default variant: evaluation photos, and the share answered rightly."""
+    """One class under the default variant: evaluation photos, and the share answered rightly.
+
+    Where a photo has several labels `top1` is the label's average precision.
+    """
 
     label: str
     images: int
@@ -135,6 +140,7 @@ class Report:
     model_id: str
     evaluation_images: int
     evaluated_classes: int
+    task: str
     variants: tuple[VariantFigures, ...]
     gate: GateResult
     decision: DecisionPolicy
@@ -164,18 +170,33 @@ class Report:
         return tuple(one for one in self.variants if one.saturation is not None)
 
 
-def class_figures(outputs: Outputs, truth: NDArray[np.int64], labels: Sequence[str]) -> tuple[ClassFigures, ...]:
+def evaluated_classes(truth: Targets) -> int:
+    """Count the classes that occur."""
+    return int(truth.any(axis=0).sum()) if truth.ndim == 2 else len(np.unique(truth))
+
+
+def class_figures(outputs: Outputs, truth: Targets, labels: Sequence[str]) -> tuple[ClassFigures, ...]:
     """Give every evaluated class, the weakest first."""
-    right = outputs.answers == truth
-    figures = [
-        ClassFigures(labels[index], int((truth == index).sum()), rate(right[truth == index]).value)
-        for index in np.unique(truth).tolist()
-    ]
+    if truth.ndim == 2:
+        columns = zip(labels, outputs.logits.T, truth.T > 0.5, strict=True)
+        figures = [
+            ClassFigures(label, int(there.sum()), average_precision(scores, there))
+            for label, scores, there in columns
+            if there.any()
+        ]
+    else:
+        right = outputs.answers == truth
+        figures = [
+            ClassFigures(labels[index], int((truth == index).sum()), rate(right[truth == index]).value)
+            for index in np.unique(truth).astype(int).tolist()
+        ]
     return tuple(sorted(figures, key=lambda one: (one.top1, -one.images, one.label)))
 
 
-def confusions(outputs: Outputs, truth: NDArray[np.int64], labels: Sequence[str]) -> tuple[Confusion, ...]:
-    """Give the pairs mixed up most often, each with its most confident photo."""
+def confusions(outputs: Outputs, truth: Targets, labels: Sequence[str]) -> tuple[Confusion, ...]:
+    """Give the pairs mixed up most often, each with its most confident photo; none where a photo has several labels."""
+    if truth.ndim == 2:
+        return ()
     wrong = np.flatnonzero(outputs.answers != truth)
     pairs = Counter((int(truth[row]), int(outputs.answers[row])) for row in wrong)
     surest = outputs.logits.max(axis=1) - np.median(outputs.logits, axis=1)
@@ -186,11 +207,23 @@ def confusions(outputs: Outputs, truth: NDArray[np.int64], labels: Sequence[str]
     return tuple(found)
 
 
-def reliability(outputs: Outputs, truth: NDArray[np.int64], temperature: float) -> Reliability:
-    """Bin the first answers by their probability."""
+def reliability(outputs: Outputs, truth: Targets, temperature: float) -> Reliability:
+    """Bin the first answers by their probability; where a photo has several labels, each label by its own."""
+    if truth.ndim == 2:
+        return bin_answers(sigmoid(outputs.logits, temperature).ravel(), truth.ravel() > 0.5)
     return bin_answers(softmax(outputs.logits, temperature).max(axis=1), outputs.answers == truth)
 
 
-def averages(outputs: Outputs, truth: NDArray[np.int64], temperature: float, labels: Sequence[str]) -> Averages:
+def averages(outputs: Outputs, truth: Targets, policy: DecisionPolicy, labels: Sequence[str]) -> Averages:
     """Average precision, recall, F1 and average precision over the evaluated classes."""
-    return average_classes(softmax(outputs.logits, temperature), truth, labels)
+    if truth.ndim == 2:
+        found = shipped_figures(outputs, truth, policy, labels)
+        occurring = [one for one in found.per_label.values() if one.images]
+        return Averages(
+            float(np.mean([one.precision for one in occurring])),
+            float(np.mean([one.recall for one in occurring])),
+            found.macro_f1,
+            found.micro_f1,
+            found.mean_average_precision or 0.0,
+        )
+    return average_classes(softmax(outputs.logits, policy.temperature), truth.astype(np.int64), labels)

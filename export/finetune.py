@@ -22,24 +22,27 @@ from sightline.runtime.preprocess import Image
 from sightline.runtime.reporter import Task
 
 from .augment import augment
-from .distill import Teacher, distillation_loss
-from .evaluator import autocast
-from .losses import make_loss, sum_of_magnitudes
-from .metric_learning import PER_CLASS, MetricLoss
+from .distill import Teacher
+from .losses import Targets, count_hits
+from .metric_learning import PER_CLASS
 from .mixing import cut_mix, make_policy, mix_up
-from .negatives import destroy, evenness_loss
+from .negatives import destroy
+from .objective import Objective
 from .optimizers import make_optimizer
-from .photos import PhotoCache, ahead
+from .photos import Brake, PhotoCache, ahead
+from .processes import Processes
 from .recipe import Recipe
-from .regularize import regularize
 from .sampling import epoch_order, grouped_order
 
 
 class Pace:
     """How far training has come, by steps, by the clock, or by whichever is ahead."""
 
-    def __init__(self, steps: int | None, seconds: float | None, spent: float = 0.0) -> None:
+    def __init__(
+        self, steps: int | None, seconds: float | None, spent: float = 0.0, processes: Processes | None = None
+    ) -> None:
         self._steps = steps
+        self._processes = processes or Processes()
         self._seconds = seconds
         self._start = time.monotonic() - spent
 
@@ -50,7 +53,8 @@ class Pace:
     def progress(self, step: int) -> float:
         """Give the part done in [0, 1] before the given step."""
         by_step = step / self._steps if self._steps else 0.0
-        by_time = self.spent() / self._seconds if self._seconds else 0.0
+        # Clocks differ: the first process's counts.
+        by_time = self._processes.agree(self.spent()) / self._seconds if self._seconds else 0.0
         return min(1.0, max(by_step, by_time))
 
     def by_steps(self, step: int) -> bool:
@@ -60,7 +64,10 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    """One step: this process's rows, how many all processes have, and the size of the pictures."""
+
     rows: NDArray[np.int64]
+    whole: int
     size: int
 
 
@@ -72,13 +79,14 @@ class FineTuner:
         average: The running average of its weights and statistics: what is evaluated and kept.
         step: Optimizer steps so far.
         progress: Part of the schedule done.
+        speed: How fast the last epoch was, and what it waited for, in words.
     """
 
     def __init__(
         self,
         model: RecognitionModel,
         photos: Sequence[Path],
-        targets: Sequence[int],
+        targets: Targets,
         cache: PhotoCache,
         recipe: Recipe,
         image_size: int,
@@ -86,23 +94,28 @@ class FineTuner:
         seed: int,
         teacher: Teacher | None = None,
         metric: bool = False,
+        processes: Processes | None = None,
     ) -> None:
         self.model = model
-        self.average = copy.deepcopy(model).eval()
         self.step = 0
         self.progress = 0.0
-        self._photos, self._targets, self._cache, self._teacher = photos, np.asarray(targets, np.int64), cache, teacher
-        self._recipe, self._image_size, self._precision, self._seed = recipe, image_size, precision, seed
+        self.speed = ""
+        self._processes = processes or Processes()
+        self._photos, self._targets, self._cache = photos, targets, cache
+        self._recipe, self._image_size, self._seed = recipe, image_size, seed
         self._device = next(model.parameters()).device
         self._augmentation = recipe.augmentation()
         self._mixing = np.random.default_rng(seed)
         self._frozen = freeze_front(model, recipe.frozen_share)
-        self._dropout = regularize(model, recipe)
         self._policy = make_policy(recipe.augment)
-        self._loss = make_loss(recipe, self._targets, model.classes, self._device)
-        self._metric = MetricLoss(recipe.metric_loss, model.classes, model.dim).to(self._device) if metric else None
+        objective = Objective(model, recipe, targets, precision, teacher, metric)
+        self._metric = objective.metric
         further = [model.projection.matrix, *self._metric.parameters()] if self._metric else []
         self._optimizer = make_optimizer(model, recipe, further)
+        self._scaler = torch.GradScaler(self._device.type, enabled=precision == torch.float16)
+        # Takes the first process's weights, so the average is made after it.
+        self._objective = self._processes.wrap(objective)
+        self.average = copy.deepcopy(model).eval()
 
     def run_epoch(self, epoch: int, pace: Pace, task: Task) -> tuple[float, float]:
         """Pass over the training photos once, or until progress is complete.
@@ -118,16 +131,22 @@ class FineTuner:
         order = self._order(np.random.default_rng((self._seed, epoch)))
         sums = np.zeros(3)
         jobs = self._jobs(order, pace)
-        for job, batch in ahead(lambda job: (job, self._pictures(job, epoch)), jobs):
+        brake = Brake()
+        for job, batch in brake.watch(ahead(lambda job: (job, self._pictures(job, epoch)), jobs)):
+            if self._processes.stopping():
+                raise KeyboardInterrupt
             progress = pace.progress(self.step)
             if progress >= 1.0:
                 break
-            loss, hits = self._train_step(batch, self._targets[job.rows], progress)
+            loss, hits = self._train_step(batch, job, progress)
             sums += (loss * len(batch), hits, len(batch))
-            task.advance(100 * (progress - self.progress), f"epoch {epoch}, loss {sums[0] / sums[2]:.2f}")
+            brake.pictures += job.whole
+            note = f"epoch {epoch}, loss {sums[0] / sums[2]:.2f}, {brake}"
+            task.advance(100 * (progress - self.progress), note)
             self._follow(progress - self.progress)
             self.progress, self.step = progress, self.step + 1
-        self.progress = pace.progress(self.step)
+        self.progress, self.speed = pace.progress(self.step), str(brake)
+        sums = self._processes.sum(sums)
         count = max(1.0, sums[2])
         return float(sums[0] / count), float(sums[1] / count)
 
@@ -139,6 +158,7 @@ class FineTuner:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
             "step": self.step,
             "progress": self.progress,
         }
@@ -148,6 +168,7 @@ class FineTuner:
         self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
         self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
         self._optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
+        self._scaler.load_state_dict(state["scaler"])  # type: ignore[arg-type]
         if self._metric:
             self._metric.load_state_dict(state["metric"])  # type: ignore[arg-type]
         self.step = int(state["step"])  # type: ignore[call-overload]
@@ -171,9 +192,8 @@ class FineTuner:
         step = self.step
         for number, start in enumerate(range(0, len(order), self._recipe.batch_size)):
             rows = order[start : start + self._recipe.batch_size]
-            # Batch norm cannot learn from a single picture.
-            if len(rows) > 1:
-                yield _Job(rows, self.size(pace.progress(step + number)))
+            if len(rows) >= least_photos(self._processes):
+                yield _Job(self._processes.share(rows), len(rows), self.size(pace.progress(step + number)))
 
     def _pictures(self, job: _Job, epoch: int) -> Image:
         batch = np.empty((len(job.rows), job.size, job.size, 3), np.uint8)
@@ -183,40 +203,25 @@ class FineTuner:
             batch[place] = augment(self._cache.read(self._photos[row]), job.size, self._augmentation, rng)
         return batch
 
-    def _train_step(self, batch: Image, targets: NDArray[np.int64], progress: float) -> tuple[float, float]:
+    def _train_step(self, batch: Image, job: _Job, progress: float) -> tuple[float, float]:
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * self._recipe.lr_at(progress)
         images = torch.from_numpy(batch).to(self._device)
-        wanted = torch.as_tensor(targets, device=self._device)
+        wanted = torch.as_tensor(self._targets[job.rows], device=self._device)
         if self._policy:
             images = self._policy(images)
         images, partner, kept = self._mixed(images)
         count = round(self._recipe.negatives * len(batch))
         shown = torch.cat([images, destroy(images, count, self._mixing)]) if count else images
-        with autocast(self._device, self._precision):
-            features = self.model.features(shown)
-            hidden = nn.functional.dropout(features, self._dropout) if self._dropout else features
-            every = self.model.classifier(hidden).float()
-        logits = every[: len(batch)]
-        loss = kept * self._loss(logits, wanted)
-        if kept < 1.0:
-            loss = loss + (1 - kept) * self._loss(logits, wanted[partner])
-        if self._teacher:
-            share, softness = self._recipe.distill_weight, self._recipe.distill_temperature
-            loss = (1 - share) * loss + share * distillation_loss(logits, self._teacher.answer(images), softness)
-        # Of a picture that is half another's no class is right.
-        if self._metric and kept == 1.0:
-            embeddings = self.model.projection(features[: len(batch)].float())
-            loss = loss + self._recipe.metric_weight * self._metric(embeddings, wanted)
-        if self._recipe.l1:
-            loss = loss + self._recipe.l1 * sum_of_magnitudes(self.model.parameters())
-        if count:
-            loss = loss + self._recipe.negatives * evenness_loss(every[len(batch) :])
+        loss, logits = self._objective(shown, wanted, partner, kept)
         self._optimizer.zero_grad()
-        loss.backward()
+        # Gradients are averaged over the processes, whose parts of the last batch need not have one size.
+        self._scaler.scale(loss * (len(batch) * self._processes.count / job.whole)).backward()
+        self._scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
-        self._optimizer.step()
-        return float(loss.detach()), float((logits.argmax(1) == wanted).sum())
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return float(loss.detach()), count_hits(logits, wanted)
 
     def _mixed(self, images: Tensor) -> tuple[Tensor, Tensor, float]:
         """Mix pictures in pairs in some of the steps; gives them, their partners and what is kept of each."""
@@ -236,9 +241,17 @@ class FineTuner:
         torch._foreach_lerp_([own[name] for name in floats], [other[name] for name in floats], share)
 
 
-def steps_an_epoch(photos: int, batch_size: int) -> int:
-    """Count the steps of one epoch: a last batch of one photo is left out."""
-    return photos // batch_size + int(photos % batch_size > 1)
+def least_photos(processes: Processes) -> int:
+    """Give the fewest photos that a step can be made of.
+
+    Batch norm cannot learn from a single picture, and every process needs one.
+    """
+    return max(2, processes.count)
+
+
+def steps_an_epoch(photos: int, batch_size: int, processes: Processes) -> int:
+    """Count the steps of one epoch: a last batch of too few photos is left out."""
+    return photos // batch_size + int(photos % batch_size >= least_photos(processes))
 
 
 def freeze_front(model: RecognitionModel, share: float) -> list[nn.Module]:

@@ -13,7 +13,7 @@ class Limits:
     """What a quantized variant has to keep to.
 
     Attributes:
-        max_drop: Largest loss of top-1 against fp32, points (hundredths).
+        max_drop: Largest loss of top-1 or mean average precision against fp32, points (hundredths).
         min_speedup: Least speed relative to fp32 in the same run; None asks only that it is not slower.
         max_bytes: Largest file; None sets no limit.
     """
@@ -29,12 +29,13 @@ class Candidate:
 
     Attributes:
         name: The variant's name.
-        top1: Its top-1 on the evaluation photos.
+        top1: Its top-1 on the evaluation photos, or their mean average precision; see `figure`.
         drift: How it differs from fp32.
         speedup: Its speed relative to fp32 in the same run.
         bytes: Size of its file.
         timed: Whether its speed here says anything of the machines it is for; if not, it cannot be the default.
         untimed: What is said of its speed where it was not timed.
+        figure: What its accuracy is called.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Candidate:
     bytes: int
     timed: bool = True
     untimed: str = "its speed has to be measured on the machines it is for"
+    figure: str = "top-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,11 @@ def _accuracy_failure(reference: Candidate, candidate: Candidate, drop: float, m
     if drop <= max_drop + 1e-9:
         return ""
     images = candidate.top1.images
+    shares = f"{candidate.top1.value:.2%} against {reference.top1.value:.2%} on {images} photos"
     return (
-        f"{candidate.name} loses {drop:.2f} points of top-1 against {reference.name} ({candidate.top1.value:.2%} "
-        f"against {reference.top1.value:.2%} on {images} photos; {candidate.drift.lost} lost, {candidate.drift.won} "
-        f"won), more than the {max_drop:g} points allowed by --max-drop{_grain(images, max_drop)}"
+        f"{candidate.name} loses {drop:.2f} points of {candidate.figure} against {reference.name} ({shares}; "
+        f"{candidate.drift.lost} lost, {candidate.drift.won} won), more than the {max_drop:g} points allowed by "
+        f"--max-drop{_grain(images, max_drop)}"
     )
 
 
@@ -131,7 +134,8 @@ def _size_failure(candidate: Candidate, max_bytes: int | None) -> str:
 
 def _success(candidate: Candidate, drop: float, max_drop: float) -> str:
     moved = f"loses {drop:.2f}" if drop > 0 else f"gains {-drop:.2f}" if drop < 0 else "loses 0.00"
-    accuracy = f"{candidate.name} {moved} points of top-1 on {candidate.top1.images} photos ({max_drop:g} allowed)"
+    photos = f"{candidate.top1.images} photos ({max_drop:g} allowed)"
+    accuracy = f"{candidate.name} {moved} points of {candidate.figure} on {photos}"
     if not candidate.timed:
         return f"{accuracy}; {candidate.untimed}"
     return f"{accuracy} and is {candidate.speedup:.2f} times as fast as fp32 in the same run"

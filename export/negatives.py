@@ -36,6 +36,11 @@ def evenness_loss(logits: Tensor) -> Tensor:
     return -nn.functional.log_softmax(logits, dim=1).mean()
 
 
+def absence_loss(logits: Tensor) -> Tensor:
+    """The same where a photo has several labels or none: binary cross entropy to no label at all, summed over them."""
+    return nn.functional.softplus(logits).sum(1).mean()
+
+
 def _stretch(image: Tensor, rng: np.random.Generator) -> Tensor:
     width = image.shape[1]
     strip = max(2, round(rng.uniform(*_STRIP) * width))

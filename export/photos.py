@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +17,10 @@ Made = TypeVar("Made")
 
 # A quarter of this machine's memory at most; what does not fit is decoded anew each time.
 _MEMORY_SHARE = 0.25
-# Batches made ahead: enough to hide one slow photo, few enough that memory stays small.
-_AHEAD = 3
+# Batches made ahead of each thread: enough to hide one slow photo, few enough that memory stays small.
+_AHEAD = 1.5
+# Beyond this the interpreter's lock is the brake and not the number of threads.
+_MOST_THREADS = 16
 
 
 class PhotoCache:
@@ -61,8 +64,8 @@ def prepared(paths: Sequence[Path], spec: InputSpec, batch: int) -> Iterator[Ima
     yield from ahead(make, batches(range(len(paths)), batch))
 
 
-def batches(rows: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Cut a list of rows into batches; the last may be smaller."""
+def batches(rows: Sequence[Job], size: int) -> list[Sequence[Job]]:
+    """Cut a list into batches; the last may be smaller."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
@@ -71,19 +74,50 @@ def ahead(make: Callable[[Job], Made], jobs: Iterable[Job]) -> Iterator[Made]:
 
     A job is drawn from `jobs` when it is handed to a thread, at a fixed number of results before its own.
     """
-    # OpenCV releases the interpreter lock, so two threads keep up with a training step on two cores.
-    with ThreadPoolExecutor(2) as pool:
+    # OpenCV releases the interpreter lock: two threads keep up with a training step on two cores, and where a GPU
+    # learns the cores have nothing else to do.
+    threads = max(2, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    with ThreadPoolExecutor(threads) as pool:
         waiting: list[Future[Made]] = []
         try:
             for job in jobs:
                 waiting.append(pool.submit(make, job))
-                if len(waiting) > _AHEAD:
+                if len(waiting) > _AHEAD * threads:
                     yield waiting.pop(0).result()
             while waiting:
                 yield waiting.pop(0).result()
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class Brake:
+    """Tells what training waits for: how many pictures a second it learned from, and how long it waited for them.
+
+    Attributes:
+        pictures: Learned from so far.
+        waited_s: Seconds in which the next pictures were not ready.
+    """
+
+    def __init__(self) -> None:
+        self.pictures = 0
+        self.waited_s = 0.0
+        self._start = time.monotonic()
+
+    def watch(self, items: Iterator[Made]) -> Iterator[Made]:
+        """Hand items on, counting how long each let its user wait."""
+        while True:
+            asked = time.monotonic()
+            item = next(items, None)
+            self.waited_s += time.monotonic() - asked
+            if item is None:
+                return
+            yield item
+
+    def __str__(self) -> str:
+        """Give it in words, like "112 pictures/s, 3% of the time waiting for data"."""
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        return f"{self.pictures / seconds:.0f} pictures/s, {self.waited_s / seconds:.0%} of the time waiting for data"
 
 
 def _shrink(frame: Image, side: int) -> Image:
@@ -94,4 +128,5 @@ def _shrink(frame: Image, side: int) -> Image:
 
 
 def _memory_bytes() -> int:
-    return int(_MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return int(_MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / processes)

@@ -22,9 +22,19 @@ from sightline.runtime.session import Session
 
 from .calibration import in_turn
 from .decision import DecisionFit, fit_decision
-from .figures import CalibrationFacts, Report, VariantFigures, averages, class_figures, confusions, reliability
+from .figures import (
+    CalibrationFacts,
+    Report,
+    VariantFigures,
+    averages,
+    class_figures,
+    confusions,
+    evaluated_classes,
+    reliability,
+)
 from .float_model import float_graph, model_name
 from .gate import Candidate, Limits, judge
+from .label_decision import fit_labels
 from .latency import describe_cpu
 from .mistakes import mistake_maps
 from .onnx_graph import serialize
@@ -107,7 +117,7 @@ def export_bundle(
     if options.rank_layers and int8 and not rescuer.rankings:
         rescuer.rank(int8[0])
     measured = measure(built, source, photos, options.threads, reporter)
-    gate = _judge(measured.figures, options.limits)
+    gate = _judge(measured.figures, options.limits, "mean average precision" if _several(measured) else "top-1")
     fit = _fit_decision(gate.default_variant, measured)
     report = _report(source, options, model_id, measured, parity, gate, fit, rescuer)
     files = _model_files(built, source, report)
@@ -129,19 +139,27 @@ def _prepared(images: list[LabelledImage], source: ExportSource) -> Image:
     return prepare_batch([read_image(image.path) for image in images], source.spec)
 
 
-def _judge(variants: Sequence[VariantFigures], limits: Limits) -> GateResult:
-    reference, *candidates = (_candidate(one) for one in variants)
+def _several(measured: Measured) -> bool:
+    """Say whether a photo may have several labels."""
+    return measured.truth.ndim == 2
+
+
+def _judge(variants: Sequence[VariantFigures], limits: Limits, figure: str) -> GateResult:
+    reference, *candidates = (_candidate(one, figure) for one in variants)
     return judge(reference, candidates, limits)
 
 
-def _candidate(one: VariantFigures) -> Candidate:
-    candidate = Candidate(one.name, one.top1, one.drift, one.timing.speedup, one.bytes, one.timed)
+def _candidate(one: VariantFigures, figure: str) -> Candidate:
+    candidate = Candidate(one.name, one.top1, one.drift, one.timing.speedup, one.bytes, one.timed, figure=figure)
     return replace(candidate, untimed=one.elsewhere.sentence) if one.elsewhere else candidate
 
 
 def _fit_decision(default: str, measured: Measured) -> DecisionFit:
     evaluation, gallery = measured.evaluation[default], measured.gallery[default]
-    return fit_decision(evaluation, measured.truth, gallery, measured.gallery_truth)
+    if _several(measured):
+        return fit_labels(evaluation, measured.truth, gallery, measured.gallery_truth)
+    truth, gallery_truth = (classes.astype(np.int64) for classes in (measured.truth, measured.gallery_truth))
+    return fit_decision(evaluation, truth, gallery, gallery_truth)
 
 
 def _report(
@@ -167,7 +185,8 @@ def _report(
         embedding_dim=source.model.dim,
         model_id=model_id,
         evaluation_images=len(source.evaluation),
-        evaluated_classes=len(np.unique(measured.truth)),
+        evaluated_classes=evaluated_classes(measured.truth),
+        task=source.task,
         variants=measured.figures,
         gate=gate,
         decision=fit.policy,
@@ -176,7 +195,7 @@ def _report(
         ranked=ranked,
         sensitivity=ranking,
         reliability=reliability(outputs, measured.truth, fit.policy.temperature),
-        averages=averages(outputs, measured.truth, fit.policy.temperature, source.labels),
+        averages=averages(outputs, measured.truth, fit.policy, source.labels),
         classes=class_figures(outputs, measured.truth, source.labels),
         confusions=confusions(outputs, measured.truth, source.labels),
         training=source.training,

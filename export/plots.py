@@ -21,18 +21,31 @@ _NUMBERS_UP_TO = 24
 _PAIRS = 15
 
 
-def plot_curves(path: Path, history: Sequence[Epoch], best_epoch: int) -> None:
-    """Draw loss and top-1 over the epochs, the kept epoch marked; epoch 0 is the head on frozen features."""
+def plot_curves(path: Path, history: Sequence[Epoch], best_epoch: int, judged: str = "top-1") -> None:
+    """Draw loss and what the task is judged by over the epochs; epoch 0 is the head on frozen features.
+
+    Args:
+        path: The PNG file.
+        history: One entry an epoch.
+        best_epoch: The kept one, which is marked.
+        judged: What `val_top1` is called.
+    """
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     learned = [one for one in history if one.epoch > 0]
     _curve(left, "loss", [one.epoch for one in learned], [one.train_loss for one in learned], _TRAIN, "training")
     _curve(left, "loss", [one.epoch for one in history], [one.val_loss for one in history], _VAL, "evaluation")
+    # While it learns only the first answers are counted, cheaply.
     _curve(
-        right, "top-1, %", [one.epoch for one in learned], [100 * one.train_top1 for one in learned], _TRAIN, "training"
+        right, "%", [one.epoch for one in learned], [100 * one.train_top1 for one in learned], _TRAIN, "training, top-1"
     )
     _curve(
-        right, "top-1, %", [one.epoch for one in history], [100 * one.val_top1 for one in history], _VAL, "evaluation"
+        right,
+        "%",
+        [one.epoch for one in history],
+        [100 * one.val_top1 for one in history],
+        _VAL,
+        f"evaluation, {judged}",
     )
     for axes in (left, right):
         axes.axvline(best_epoch, color=_KEPT, linewidth=1, linestyle="--", label=f"kept: epoch {best_epoch}")

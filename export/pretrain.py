@@ -29,7 +29,7 @@ from sightline.runtime.preprocess import Image
 from sightline.runtime.reporter import QuietReporter, Reporter
 
 from .augment import Augmentation, augment
-from .evaluator import autocast, choose_device
+from .devices import autocast, choose_device
 from .finetune import Pace
 from .optimizers import make_optimizer
 from .photos import PhotoCache, ahead

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sightline.runtime.dataset import LabelledImage
+from sightline.runtime.manifest import MULTI_LABEL
 
 from . import report_plots as plots
 from .decision import DecisionFit
@@ -35,12 +36,17 @@ def render_report(
         maps: For the worst mistakes the address of a picture of what the answer rests on.
     """
     shown = {image.label: image for image in reversed([*evaluation, *gallery])}
+    several = report.task == MULTI_LABEL
+    thresholds = dict(zip(report.labels, report.decision.label_thresholds, strict=False))
     return render_page(
         "report.html.j2",
         report=report,
         default=report.default,
         reference=report.variants[0],
         gate=report.gate,
+        several=several,
+        figure="mean average precision" if several else "top-1",
+        threshold=thresholds.get,
         decision=report.decision,
         weakest=[one for one in report.classes if one.top1 < 1 and one.images >= _LEAST_IMAGES][:_WEAKEST],
         perfect=sum(one.top1 == 1 for one in report.classes),
@@ -55,7 +61,8 @@ def _plots(report: Report, fit: DecisionFit) -> dict[str, str]:
     decision = report.decision
     made = {"reliability": plots.reliability_plot(report.reliability)}
     if len(fit.known) and len(fit.unknown):
-        draw = partial(plots.threshold_plot, x_label="probability of the first answer", low=0.0)
+        shown = "probability of a label" if report.task == MULTI_LABEL else "probability of the first answer"
+        draw = partial(plots.threshold_plot, x_label=shown, low=0.0)
         made["probability"] = draw(fit.known, fit.unknown, decision.min_probability)
     if len(fit.same) and len(fit.other):
         low = float(np.floor(10 * np.quantile(np.concatenate([fit.same, fit.other]), 0.01)) / 10)
@@ -68,5 +75,6 @@ def _plots(report: Report, fit: DecisionFit) -> dict[str, str]:
         top1 = [("training", [one.train_top1 for one in report.history])]
         top1.append(("evaluation", [one.val_top1 for one in report.history]))
         made["loss"] = plots.curve_plot(epochs, loss, "loss", percent=False)
-        made["top1"] = plots.curve_plot(epochs, top1, "top-1", percent=True)
+        figure = "mean average precision" if report.task == MULTI_LABEL else "top-1"
+        made["top1"] = plots.curve_plot(epochs, top1, figure, percent=True)
     return made

@@ -15,12 +15,13 @@ from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.reporter import Reporter
 
 from .calibration import in_turn
-from .data import class_indices
 from .evaluate import run_variants
+from .losses import Targets
 from .quantize import Quantizer
 from .quantize_sensitivity import LayerSensitivity
 from .quantize_writer import WeightFormat
 from .source import ExportSource
+from .stage import photo_targets
 from .targets import Target
 from .variants import Built, build_half, build_variant
 
@@ -59,7 +60,7 @@ class Rescuer:
         self._max_drop = max_drop
         self._reporter = reporter
         self.photos = choosing_photos(source, quantizer)
-        self._truth = np.asarray(class_indices(self.photos, source.labels), np.int64)
+        self._truth = photo_targets(self.photos, source.labels, source.task)
         self._reference: NDArray[np.float32] | None = None
 
     def build(self, target: Target, rescue: bool = True) -> Built:
@@ -123,10 +124,10 @@ def choosing_photos(source: ExportSource, quantizer: Quantizer) -> list[Labelled
         seen |= quantizer.training_paths
         every = {image.path: image for image in (*source.calibration.images, *in_turn(source.gallery))}
         photos = [image for path, image in every.items() if path not in seen]
-    return [image for image in photos if image.label in source.labels][:_MOST_PHOTOS]
+    return [image for image in photos if set(image.names) <= set(source.labels)][:_MOST_PHOTOS]
 
 
-def expected_drop(reference: NDArray[np.float32], candidate: NDArray[np.float32], truth: NDArray[np.int64]) -> Drop:
+def expected_drop(reference: NDArray[np.float32], candidate: NDArray[np.float32], truth: Targets) -> Drop:
     """Estimate the loss of top-1 from fewer photos than counting would need.
 
     Each photo counts as right by the odds of its truth against the best other answer, not by which is larger, so
@@ -136,15 +137,17 @@ def expected_drop(reference: NDArray[np.float32], candidate: NDArray[np.float32]
     Args:
         reference: float32 (photos, classes), fp32's logits.
         candidate: float32 (photos, classes).
-        truth: int64 (photos,).
+        truth: int64 (photos,); float32 (photos, labels) where a photo has several, each yes and no of which counts.
     """
     before, after = (1 / (1 + np.exp(-margins(one, truth).astype(np.float64))) for one in (reference, candidate))
     lost = 100 * (before - after)
-    return Drop(float(lost.mean()), float(lost.std() / len(lost) ** 0.5))
+    return Drop(float(lost.mean()), float(lost.std() / lost.size**0.5))
 
 
-def margins(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Give the truth's logit over the best other one: float32 (photos,)."""
+def margins(logits: NDArray[np.float32], truth: Targets) -> NDArray[np.float32]:
+    """Give the truth's logit over the best other one: float32 (photos,); of several labels each one's own."""
+    if truth.ndim == 2:
+        return np.asarray(np.where(truth > 0.5, logits, -logits), np.float32)
     rows = np.arange(len(truth))
     others = logits.copy()
     others[rows, truth] = -np.inf

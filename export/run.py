@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from sightline.models import RecognitionModel, UnknownArchitectureError, build_model
-from sightline.runtime.dataset import LabelledImage
+from sightline.runtime.dataset import LabelledImage, with_labels
 from sightline.runtime.durable import write_file
 from sightline.runtime.errors import InputError
-from sightline.runtime.manifest import SINGLE_LABEL
+from sightline.runtime.manifest import MULTI_LABEL, SINGLE_LABEL
 from sightline.runtime.preprocess import InputSpec
 
 from .data import Split
@@ -39,7 +39,8 @@ class Epoch:
 
     Attributes:
         size: Height and width of the training pictures, pixels.
-        val_top1: On the evaluation photos; recall@1 among them where the task is look-up.
+        val_top1: On the evaluation photos; recall@1 among them where the task is look-up; mean average precision where
+            photos have several labels.
         lr: Learning rate of the trunk at its end.
         seconds: Since training began.
     """
@@ -66,6 +67,8 @@ class RunDetails:
         stopped: Why training ended: "epochs", "budget", "early" or "interrupted".
         top1: On the evaluation photos, 0 to 1; top5 likewise.
         task: What it was trained for, see `stage.TASKS`.
+        label_separator: Between the labels of a photo where it may have several.
+        mean_average_precision: Over the labels, on the evaluation photos; None where a photo has one.
         retrieval_top1: Recall@1 of evaluation photos among the training photos by embedding.
     """
 
@@ -90,6 +93,8 @@ class RunDetails:
     seconds: float
     versions: dict[str, str] = field(default_factory=dict)
     task: str = SINGLE_LABEL
+    label_separator: str = ";"
+    mean_average_precision: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ def load_run(path: str | Path) -> TrainedRun:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"run '{path}': model.pt is not the model of run.json; train again") from error
-    train, val = read_split(folder / "split.csv")
+    train, val = read_split(folder / "split.csv", separator_of(details.task, details.label_separator))
     if (len(train), len(val)) != (details.train_images, details.val_images):
         raise InputError(f"run '{path}': split.csv does not list the photos of run.json; train again")
     return TrainedRun(model.eval(), tuple(details.labels), details.input, train, val, details)
@@ -198,8 +203,17 @@ def write_split(path: Path, split: Split) -> None:
     write_file(path, text.getvalue().encode())
 
 
-def read_split(path: Path) -> tuple[list[LabelledImage], list[LabelledImage]]:
+def separator_of(task: str, separator: str) -> str | None:
+    """Give the separator between the labels of a photo where the task is several, else None."""
+    return separator if task == MULTI_LABEL else None
+
+
+def read_split(path: Path, separator: str | None = None) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """Read `split.csv` as the training and the evaluation photos.
+
+    Args:
+        path: The file.
+        separator: Between the labels of a photo that may have several; None for one label a photo.
 
     Raises:
         InputError: It is missing or damaged.
@@ -209,11 +223,14 @@ def read_split(path: Path) -> tuple[list[LabelledImage], list[LabelledImage]]:
             rows = [(row["file"], row["label"], row["split"]) for row in csv.DictReader(stream)]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         raise InputError(f"'{path}' is missing or damaged: train again") from error
-    return _part(rows, "train"), _part(rows, "val")
+    return _part(rows, "train", separator), _part(rows, "val", separator)
 
 
-def _part(rows: Sequence[tuple[str, str, str]], name: str) -> list[LabelledImage]:
-    return [LabelledImage(Path(file), label) for file, label, split in rows if split == name]
+def _part(rows: Sequence[tuple[str, str, str]], name: str, separator: str | None) -> list[LabelledImage]:
+    images = [LabelledImage(Path(file), label) for file, label, split in rows if split == name]
+    if separator is None:
+        return images
+    return [with_labels(image, filter(None, image.label.split(separator)), separator) for image in images]
 
 
 @dataclass(frozen=True, slots=True)

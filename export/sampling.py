@@ -3,22 +3,23 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .losses import balanced_weights
+from .losses import Targets, photo_weights
 
 
-def epoch_order(targets: NDArray[np.int64], classes: int, sampling: str, rng: np.random.Generator) -> NDArray[np.int64]:
+def epoch_order(targets: Targets, classes: int, sampling: str, rng: np.random.Generator) -> NDArray[np.int64]:
     """Give the rows of one epoch, as many as there are photos.
 
     Args:
-        targets: int64 [photos].
+        targets: int64 [photos], or float32 [photos, classes] where a photo has several labels.
         classes: How many classes there are.
         sampling: "shuffled" shows each photo once. "balanced" draws with replacement, so that every class is shown
             as often as every other.
+            With several labels a photo counts by its rarest.
         rng: Where chance comes from.
     """
     if sampling == "shuffled":
         return rng.permutation(len(targets))
-    drawn = balanced_weights(targets, classes)[targets].astype(np.float64)
+    drawn = photo_weights(targets, classes).astype(np.float64)
     return rng.choice(len(targets), len(targets), p=drawn / drawn.sum())
 
 

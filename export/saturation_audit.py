@@ -92,8 +92,7 @@ def audit_saturation(
     walk = Walk(written, names)
     if not any(layer.paired.can_overflow for layer in walk.layers):
         return Saturation(walk.largest_sum, possible=False)
-    chosen = [photo for photo in photos if photo.label in set(labels)][:AUDITED_IMAGES]
-    truth = np.asarray([labels.index(photo.label) for photo in chosen])
+    chosen = [photo for photo in photos if set(photo.names) <= set(labels)][:AUDITED_IMAGES]
     exact: list[NDArray[np.float32]] = []
     cut_off: list[NDArray[np.float32]] = []
     with (reporter or QuietReporter()).task("auditing saturation", len(chosen)) as task:
@@ -108,9 +107,13 @@ def audit_saturation(
         images=len(chosen),
         layers=walk.counted(),
         agreement=float((with_vnni == without).mean()),
-        with_vnni=rate(with_vnni == truth),
-        without_vnni=rate(without == truth),
+        with_vnni=_right(with_vnni, chosen, labels),
+        without_vnni=_right(without, chosen, labels),
     )
+
+
+def _right(answers: NDArray[np.int64], photos: Sequence[LabelledImage], labels: Sequence[str]) -> Rate:
+    return rate(np.array([labels[answer] in photo.names for answer, photo in zip(answers, photos, strict=True)], bool))
 
 
 @dataclass(slots=True)

@@ -92,6 +92,8 @@ def source_from_run(path: str | Path, seed: int = 0) -> ExportSource:
     details = msgspec.to_builtins(run.details)
     choosing, evaluation = split_for_choosing(run.val, seed)
     kept = ("data", "weights", "seed", "best_epoch", "stopped", "top1", "train_images", "val_images", "seconds")
+    if run.details.mean_average_precision is not None:
+        kept = (*kept, "mean_average_precision")
     return ExportSource(
         run.model,
         run.labels,

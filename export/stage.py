@@ -1,6 +1,7 @@
 """Everything that is settled before the first training step: options, photos, model, input size."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,22 +20,26 @@ from sightline.models import (
     find_architecture,
     load_weights,
 )
+from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.errors import InputError
-from sightline.runtime.manifest import EMBEDDING, SINGLE_LABEL
+from sightline.runtime.manifest import EMBEDDING, MULTI_LABEL, SINGLE_LABEL
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import Reporter
 
 from .balance import balance_filters
-from .data import DataSet, Split, class_indices, load_data, natural_key, split_data
+from .data import DataSet, Split, all_labels, class_indices, label_targets, load_data, split_data
+from .devices import AUTO, choose_device
 from .distill import Teacher, load_teacher
-from .evaluator import Evaluator, choose_device
+from .evaluator import Evaluator
 from .features import FEATURE_PHOTOS, extract_features
+from .losses import Targets
 from .photos import PhotoCache
+from .processes import Processes
 from .recipe import Recipe, choose_image_size
 from .recipe_file import apply_recipe
-from .run import read_split, write_split
+from .run import read_split, separator_of, write_split
 
-TASKS = (SINGLE_LABEL, EMBEDDING)
+TASKS = (SINGLE_LABEL, MULTI_LABEL, EMBEDDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,11 @@ class TrainOptions:
             same model; under a time budget the number of steps follows the clock.
         dim: Width of the embedding.
         root: Where torchvision data sets lie.
-        task: A name of `TASKS`: one label a photo, or an embedding for look-up that is learned beside it.
+        task: A name of `TASKS`: one label a photo, several of them, or an embedding for look-up beside one label.
+        label_separator: Between the labels of a photo where it may have several.
         recipe: TOML text with the user's own values, see `recipe_file`.
         teacher: A finished run of a larger net to learn from.
+        amp: Precision of the matrix work, see `devices.AMP`.
     """
 
     data: str
@@ -72,8 +79,10 @@ class TrainOptions:
     dim: int = 256
     root: str | None = None
     task: str = SINGLE_LABEL
+    label_separator: str = ";"
     recipe: str = ""
     teacher: str | None = None
+    amp: str = AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,9 @@ class Stage:
     Attributes:
         features: Of the training photos, from the trunk as it starts, where they are known already.
         weights: What the model started from, in one sentence.
-        precision: torch.bfloat16 where it is faster, else torch.float32.
+        precision: Of the matrix work, see `choose_device`.
         started: When, by the monotonic clock.
+        processes: Which of the processes that train together this one is.
     """
 
     options: TrainOptions
@@ -100,19 +110,17 @@ class Stage:
     evaluator: Evaluator
     cache: PhotoCache
     started: float
+    processes: Processes
     teacher: Teacher | None = None
-
-    @property
-    def targets(self) -> list[int]:
-        """The index of each training photo's label."""
-        return class_indices(self.split.train, self.labels)
 
     def elapsed(self) -> float:
         """Seconds since training was asked for."""
         return time.monotonic() - self.started
 
 
-def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: Reporter, started: float) -> Stage:
+def prepare_stage(
+    options: TrainOptions, folder: Path, resumed: bool, reporter: Reporter, started: float, processes: Processes
+) -> Stage:
     """Check the options, list and split the photos, build the model.
 
     Args:
@@ -121,6 +129,7 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
         resumed: Whether the folder holds an interrupted run.
         reporter: Where progress goes.
         started: When training was asked for, by the monotonic clock.
+        processes: Those that train together.
 
     Raises:
         InputError: The data or the options cannot be used.
@@ -130,16 +139,16 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
     torch.manual_seed(options.seed)
     architecture = _check(options)
     cache = PhotoCache(options.image_size or architecture.image_size)
-    photos = _photos(options, folder, resumed, cache, reporter)
+    photos = _photos(options, folder, resumed, cache, reporter, processes)
     size = options.image_size or choose_image_size(
         architecture.image_size, cache.shorter_side(image.path for image in photos.data.images[:200])
     )
     spec = InputSpec(size, size, apply_recipe(options.recipe, Recipe()).eval_crop)
     model, note = _model(options, len(photos.data.labels), spec)
-    device, precision = choose_device()
+    device, precision = choose_device(options.amp)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    split, features = _split(options, photos, model, spec, precision, reporter)
-    if not resumed:
+    split, features = _split(options, photos, model, spec, precision, reporter, processes)
+    if not resumed and processes.leads:
         write_split(folder / "split.csv", split)
     reporter.say(
         f"{options.arch} at {size} px, {len(photos.data.labels)} classes, {len(split.train)} photos to learn from, "
@@ -156,15 +165,39 @@ def prepare_stage(options: TrainOptions, folder: Path, resumed: bool, reporter: 
         model=model,
         weights=note,
         precision=precision,
-        evaluator=Evaluator(split.val, class_indices(split.val, photos.data.labels), spec, options.task == EMBEDDING),
+        evaluator=Evaluator(
+            split.val, photo_targets(split.val, photos.data.labels, options.task), spec, options.task, processes
+        ),
         cache=cache,
         started=started,
-        teacher=load_teacher(options.teacher, photos.data.labels, device, precision) if options.teacher else None,
+        processes=processes,
+        teacher=_teacher(options, photos.data.labels, device, precision),
     )
 
 
+def photo_targets(images: Sequence[LabelledImage], labels: Sequence[str], task: str) -> Targets:
+    """Give what is right of photos: the index of each one's label, or a row of zeros and ones of several."""
+    if task == MULTI_LABEL:
+        return label_targets(images, labels)
+    return np.asarray(class_indices(images, labels), np.int64)
+
+
+def _teacher(
+    options: TrainOptions, labels: tuple[str, ...], device: torch.device, precision: torch.dtype
+) -> Teacher | None:
+    if options.teacher is None:
+        return None
+    return load_teacher(options.teacher, labels, device, precision, options.task == MULTI_LABEL)
+
+
 def _recipe(options: TrainOptions, architecture: Architecture, photos: int) -> Recipe:
-    recipe = apply_recipe(options.recipe, Recipe.for_data(photos, options.weights != "none"))
+    base = Recipe.for_data(photos, options.weights != "none")
+    if options.task == MULTI_LABEL:
+        # Smoothing of a yes or no would pull the many absent labels of a photo up by as much as the few present down.
+        base = replace(base, loss="bce", label_smoothing=0.0)
+    recipe = apply_recipe(options.recipe, base)
+    if options.task == MULTI_LABEL and recipe.loss == "cross-entropy":
+        raise InputError("cross-entropy knows one label a photo: for several choose the loss bce, focal or mse")
     return replace(recipe, sizes=(1.0,)) if architecture.fixed else recipe
 
 
@@ -189,14 +222,15 @@ def _check(options: TrainOptions) -> Architecture:
         raise InputError(str(error)) from error
 
 
-def _photos(options: TrainOptions, folder: Path, resumed: bool, cache: PhotoCache, reporter: Reporter) -> _Photos:
+def _photos(
+    options: TrainOptions, folder: Path, resumed: bool, cache: PhotoCache, reporter: Reporter, processes: Processes
+) -> _Photos:
+    separator = separator_of(options.task, options.label_separator)
     if not resumed:
-        return _Photos(
-            load_data(options.data, options.label_column, options.root, reporter, options.validation, cache.read)
-        )
-    train, val = read_split(folder / "split.csv")
-    labels = tuple(sorted({image.label for image in train}, key=natural_key))
-    return _Photos(DataSet(tuple(train), labels, tuple(val)), Split(tuple(train), tuple(val)))
+        columns, apart = options.label_column, options.validation
+        return _Photos(load_data(options.data, columns, options.root, reporter, apart, cache.read, separator))
+    train, val = processes.agree(read_split(folder / "split.csv", separator) if processes.leads else ([], []))
+    return _Photos(DataSet(tuple(train), all_labels(train), tuple(val)), Split(tuple(train), tuple(val)))
 
 
 def _split(
@@ -206,6 +240,7 @@ def _split(
     spec: InputSpec,
     precision: torch.dtype,
     reporter: Reporter,
+    processes: Processes,
 ) -> tuple[Split, NDArray[np.float32] | None]:
     """Split the photos; gives the training photos' features too where they were needed for it."""
     data = photos.data
@@ -214,7 +249,7 @@ def _split(
     # An untrained network sees no likeness, and among many photos a group is easily missed at random anyway.
     if data.validation or options.weights == "none" or len(data.images) > FEATURE_PHOTOS:
         return split_data(data, options.val_fraction, options.seed, reporter), None
-    features = extract_features(model, data.images, spec, reporter, precision)
+    features = extract_features(model, data.images, spec, reporter, precision, processes)
     split = split_data(data, options.val_fraction, options.seed, reporter, features)
     row = {image.path: number for number, image in enumerate(data.images)}
     return split, features[[row[image.path] for image in split.train]]

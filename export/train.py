@@ -16,23 +16,22 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import torch
 
 from sightline.runtime.errors import InputError
-from sightline.runtime.manifest import EMBEDDING
+from sightline.runtime.manifest import EMBEDDING, MULTI_LABEL
 from sightline.runtime.reporter import QuietReporter, Reporter, Task
 
 from .checkpoint import Best, Checkpoint, CheckpointWriter, Schedule, read_checkpoint, stalled
 from .contact_sheet import write_contact_sheet
-from .data import class_indices
 from .features import FEATURE_PHOTOS, extract_features, fit_projection, nearest_recall, some_of
 from .finetune import FineTuner, Pace, steps_an_epoch
-from .metrics import Metrics, confusions, measure, per_class_csv
-from .plots import plot_confusions, plot_curves
+from .plots import plot_curves
+from .processes import join_processes
 from .recipe import choose_epochs
-from .run import SCHEMA_VERSION, Epoch, RunDetails, write_details, write_json, write_tensors
-from .stage import Stage, TrainOptions, prepare_stage
+from .run import SCHEMA_VERSION, Epoch, RunDetails, write_details, write_tensors
+from .run_metrics import RunMetrics, measure_run, write_metrics
+from .stage import Stage, TrainOptions, photo_targets, prepare_stage
 from .warmstart import fit_head
 
 __all__ = ["TrainOptions", "train"]
@@ -56,7 +55,7 @@ def train(
     Args:
         options: What to do. With `resume`, all but `data` and `out` are those of the interrupted run.
         resume: Go on where `out` was interrupted, or begin where it was not.
-        reporter: Where progress goes.
+        reporter: Where progress goes; of several processes the first one's only.
         started: When the budget began, by `time.monotonic`; None for now.
 
     Returns:
@@ -66,17 +65,18 @@ def train(
         InputError: The data, the options or the folder cannot be used; what stood in `out` still does.
         KeyboardInterrupt: Ctrl-C before there was anything to keep.
     """
-    reporter = reporter or QuietReporter()
     started = time.monotonic() if started is None else started
     folder = Path(options.out)
     stood = folder.exists()
     try:
-        checkpoint = _open_folder(folder, resume, reporter)
-        if checkpoint:
-            options = _resumed(options, checkpoint)
-        stage = prepare_stage(options, folder, checkpoint is not None, reporter, started)
-        outcome = _learn(stage, checkpoint, reporter)
-        return _finish(stage, outcome, reporter)
+        with join_processes() as processes:
+            reporter = reporter if reporter and processes.leads else QuietReporter()
+            checkpoint = processes.agree(_open_folder(folder, resume, reporter) if processes.leads else None)
+            if checkpoint:
+                options = _resumed(options, checkpoint)
+            stage = prepare_stage(options, folder, checkpoint is not None, reporter, started, processes)
+            outcome = _learn(stage, checkpoint, reporter)
+            return _finish(stage, outcome, reporter)
     except OSError as error:
         raise InputError(
             f"run '{folder}' cannot be written: {error.strerror or error}; free the place or choose another --out"
@@ -129,20 +129,21 @@ def _learn(stage: Stage, checkpoint: Checkpoint | None, reporter: Reporter) -> _
 
 def _warm_start(stage: Stage, best: Best, reporter: Reporter) -> Epoch:
     # An untrained head guesses.
-    loss, top1 = math.log(len(stage.labels)), 1 / len(stage.labels)
+    several = stage.options.task == MULTI_LABEL
+    loss, top1 = math.log(2) * len(stage.labels) if several else math.log(len(stage.labels)), 1 / len(stage.labels)
     if stage.options.weights != "none":
         chosen, features = list(stage.split.train), stage.features
         if features is None:
             chosen = some_of(stage.split.train, FEATURE_PHOTOS, stage.options.seed)
-            features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision)
-        targets = np.asarray(class_indices(chosen, stage.labels))
+            features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision, stage.processes)
+        targets = photo_targets(chosen, stage.labels, stage.options.task)
         loss, top1 = fit_head(stage.model, features, targets, stage.recipe.label_smoothing)
         if stage.options.task == EMBEDDING:
             fit_projection(stage.model, features)
     score = stage.evaluator.score(stage.model, stage.precision)
     best.offer(0, score, stage.model.state_dict())
     start = "linear head on frozen features" if stage.options.weights != "none" else "random start"
-    reporter.say(f"{start}: top-1 {score.top1:.4f} ({stage.elapsed():.0f} s)")
+    reporter.say(f"{start}: {_figure(stage.options.task)} {score.top1:.4f} ({stage.elapsed():.0f} s)")
     return Epoch(0, stage.spec.width, 0.0, loss, top1, score.loss, score.top1, stage.elapsed())
 
 
@@ -151,10 +152,10 @@ def _plan(stage: Stage, reporter: Reporter) -> Schedule:
     epochs = options.epochs
     if epochs is None and options.budget_s is None:
         epochs = choose_epochs(photos)
-    steps = epochs * steps_an_epoch(photos, stage.recipe.batch_size) if epochs else None
+    steps = epochs * steps_an_epoch(photos, stage.recipe.batch_size, stage.processes) if epochs else None
     if options.budget_s is None or epochs == 0:
         return Schedule(steps, None)
-    left = options.budget_s - stage.elapsed() - _closing_s(stage)
+    left = stage.processes.agree(options.budget_s - stage.elapsed() - _closing_s(stage))
     if left <= 0:
         reporter.warn("the budget leaves no time for fine-tuning: the linear head is the result")
         return Schedule(None, None)
@@ -184,7 +185,7 @@ def _fine_tune(
     tuner = FineTuner(
         stage.model,
         paths,
-        stage.targets,
+        photo_targets(stage.split.train, stage.labels, stage.options.task),
         stage.cache,
         stage.recipe,
         stage.spec.width,
@@ -192,19 +193,23 @@ def _fine_tune(
         stage.options.seed,
         stage.teacher,
         stage.options.task == EMBEDDING,
+        stage.processes,
     )
     if checkpoint:
         tuner.load(checkpoint.tuner)
-    write_contact_sheet(stage.folder / "augmented.png", paths, stage.cache, stage.recipe, stage.options.seed)
-    pace, writer = Pace(schedule.steps, schedule.seconds, spent), CheckpointWriter(stage.folder)
+    leads = stage.processes.leads
+    if leads:
+        write_contact_sheet(stage.folder / "augmented.png", paths, stage.cache, stage.recipe, stage.options.seed)
+    pace, writer = Pace(schedule.steps, schedule.seconds, spent, stage.processes), CheckpointWriter(stage.folder)
     options = msgspec.json.encode(stage.options)
     with reporter.task("fine-tuning", 100) as task:
         task.advance(100 * tuner.progress)
         # Evaluation takes time too: a budget may be spent between two epochs.
         while pace.progress(tuner.step) < 1.0:
             history.append(_epoch(stage, tuner, best, pace, history[-1].epoch + 1, task))
-            writer.write(Checkpoint(options, schedule, pace.spent(), history, tuner.state(), best.dump()))
-            reporter.say(_describe(history[-1], tuner.progress, stage.options.task))
+            if leads:
+                writer.write(Checkpoint(options, schedule, pace.spent(), history, tuner.state(), best.dump()))
+            reporter.say(_describe(history[-1], tuner, stage.options.task))
             if tuner.progress > 0.5 and stalled(history, len(stage.split.val)) > stage.recipe.patience:
                 return "early"
     return "epochs" if pace.by_steps(tuner.step) else "budget"
@@ -218,36 +223,38 @@ def _epoch(stage: Stage, tuner: FineTuner, best: Best, pace: Pace, number: int, 
     return Epoch(number, size, tuner.lr, loss, top1, score.loss, score.top1, stage.elapsed())
 
 
-def _describe(epoch: Epoch, progress: float, task: str) -> str:
-    figure = "recall@1" if task == EMBEDDING else "top-1"
+def _figure(task: str) -> str:
+    return {EMBEDDING: "recall@1", MULTI_LABEL: "mean average precision"}.get(task, "top-1")
+
+
+def _describe(epoch: Epoch, tuner: FineTuner, task: str) -> str:
     return (
-        f"epoch {epoch.epoch:3d}  {progress:4.0%}  {epoch.size} px  loss {epoch.train_loss:.3f}  "
-        f"evaluation {figure} {epoch.val_top1:.4f}  {epoch.seconds:.0f} s"
+        f"epoch {epoch.epoch:3d}  {tuner.progress:4.0%}  {epoch.size} px  loss {epoch.train_loss:.3f}  "
+        f"evaluation {_figure(task)} {epoch.val_top1:.4f}  {epoch.seconds:.0f} s  {tuner.speed}"
     )
 
 
 def _finish(stage: Stage, outcome: _Outcome, reporter: Reporter) -> RunDetails:
     chosen = some_of(stage.split.train, FEATURE_PHOTOS, stage.options.seed)
-    features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision)
+    features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision, stage.processes)
     # An embedding that was learned is kept; else it is the one that these features give.
     if stage.options.task != EMBEDDING or outcome.best_epoch == 0:
         fit_projection(stage.model, features)
     model = stage.model.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    logits = stage.evaluator.logits(model, torch.float32)
-    targets = stage.evaluator.targets
-    metrics = measure(logits, targets, stage.labels)
-    recall = nearest_recall(model, stage.split.val, chosen, features, stage.spec)
+    logits, targets = stage.evaluator.logits(model, torch.float32), stage.evaluator.targets
+    metrics = measure_run(logits, targets, stage.labels)
+    recall = nearest_recall(model, stage.split.val, chosen, features, stage.spec, stage.processes)
     details = _details(stage, outcome, metrics, recall)
-    write_tensors(stage.folder / "model.pt", model.state_dict())
-    write_json(stage.folder / "metrics.json", metrics)
-    (stage.folder / "per_class.csv").write_bytes(per_class_csv(metrics))
-    plot_curves(stage.folder / "curves.png", outcome.history, outcome.best_epoch)
-    plot_confusions(stage.folder / "confusion.png", confusions(logits, targets, len(stage.labels)), stage.labels)
-    write_details(stage.folder, details)
+    if stage.processes.leads:
+        write_tensors(stage.folder / "model.pt", model.state_dict())
+        write_metrics(stage.folder, metrics, logits, targets, stage.labels)
+        judged = _figure(stage.options.task)
+        plot_curves(stage.folder / "curves.png", outcome.history, outcome.best_epoch, judged)
+        write_details(stage.folder, details)
     return details
 
 
-def _details(stage: Stage, outcome: _Outcome, metrics: Metrics, recall: float) -> RunDetails:
+def _details(stage: Stage, outcome: _Outcome, metrics: RunMetrics, recall: float) -> RunDetails:
     options = stage.options
     return RunDetails(
         schema_version=SCHEMA_VERSION,
@@ -270,6 +277,8 @@ def _details(stage: Stage, outcome: _Outcome, metrics: Metrics, recall: float) -
         val_images=len(stage.split.val),
         seconds=stage.elapsed(),
         task=options.task,
+        label_separator=options.label_separator,
+        mean_average_precision=metrics.mean_average_precision,
         versions={
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "torchvision", "sightline")},

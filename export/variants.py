@@ -3,28 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto
 
-from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.errors import BundleError, ProviderError
 from sightline.runtime.preprocess import Image
 from sightline.runtime.reporter import Reporter
 from sightline.runtime.session import Session, open_session
 
 from .calibration import in_turn
-from .data import class_indices
-from .evaluate import Outputs, drift, rate, recall_at_1, run_variants, top_k
+from .evaluate import Outputs, drift, precision_rate, rate, recall_at_1, run_variants, top_k
 from .figures import Elsewhere, VariantFigures
 from .fusion import inspect_fusion
 from .half import MOST_HALF, to_half
 from .latency import measure_latency
+from .losses import Targets
 from .onnx_graph import serialize
 from .parity import check_batches
 from .quantize import QuantizedModel, Quantizer
 from .saturation_audit import Saturation, audit_saturation
 from .source import ExportSource
+from .stage import photo_targets
 from .targets import Target
 
 # Beyond this the thresholds no longer move and embedding the training photos would take minutes.
@@ -68,15 +66,15 @@ class Measured:
     Attributes:
         evaluation: Outputs on the evaluation photos by the variant's name.
         gallery: Outputs on the gallery photos by the variant's name.
-        truth: Classes of the evaluation photos.
+        truth: Classes of the evaluation photos, see `losses.Targets`.
         gallery_truth: Classes of the gallery photos.
         figures: The variants measured.
     """
 
     evaluation: dict[str, Outputs]
     gallery: dict[str, Outputs]
-    truth: NDArray[np.int64]
-    gallery_truth: NDArray[np.int64]
+    truth: Targets
+    gallery_truth: Targets
     figures: tuple[VariantFigures, ...]
 
 
@@ -131,7 +129,8 @@ def measure(
     gallery_images = in_turn(source.gallery)[:_GALLERY_IMAGES]
     evaluation = run_variants(sessions, source.evaluation, source.spec, reporter)
     gallery = run_variants(sessions, gallery_images, source.spec, reporter, "embedding the gallery")
-    truth, gallery_truth = _classes(source.evaluation, source), _classes(gallery_images, source)
+    truth = photo_targets(source.evaluation, source.labels, source.task)
+    gallery_truth = photo_targets(gallery_images, source.labels, source.task)
     reporter.say("measuring latency")
     timed = {one.name: open_session(serialize(one.model), "cpu", threads) for one in variants}
     timings = measure_latency(timed, photos, variants[0].name)
@@ -146,7 +145,7 @@ def measure(
             precision=one.precision,
             target=one.target,
             bytes=len(serialize(one.model)),
-            top1=rate(top_k(mine.logits, truth, 1)),
+            top1=precision_rate(mine.logits, truth) if truth.ndim == 2 else rate(top_k(mine.logits, truth, 1)),
             top5=rate(top_k(mine.logits, truth, 5)),
             drift=drift(evaluation[reference], mine, truth),
             timing=timings[one.name],
@@ -190,7 +189,3 @@ def _elsewhere(reference: Built, one: Built, photos: Image, threads: int) -> Els
     except ProviderError:
         return Elsewhere(one.provider, None)
     return Elsewhere(one.provider, measure_latency(sessions, photos, reference.name)[one.name])
-
-
-def _classes(images: Sequence[LabelledImage], source: ExportSource) -> NDArray[np.int64]:
-    return np.asarray(class_indices(images, source.labels), np.int64)

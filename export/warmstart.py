@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from sightline.models import RecognitionModel
 
+from .losses import Targets, count_hits, make_loss
+from .recipe import Recipe
+
 
 def last_linear(model: RecognitionModel) -> nn.Linear:
     """Give the layer that makes the logits."""
@@ -18,7 +21,7 @@ def last_linear(model: RecognitionModel) -> nn.Linear:
 def fit_head(
     model: RecognitionModel,
     features: NDArray[np.float32],
-    targets: NDArray[np.int64],
+    targets: Targets,
     label_smoothing: float,
     decay: float = 3e-6,
     steps: int = 60,
@@ -28,13 +31,13 @@ def fit_head(
     Args:
         model: Its last layer is changed in place; what lies before stays.
         features: float32 [photos, feature_dim].
-        targets: int64 [photos], indices of the logits.
+        targets: int64 [photos], indices of the logits, or float32 [photos, classes] where a photo has several labels.
         label_smoothing: Of the cross entropy, as in fine-tuning.
         decay: L2 penalty on the weights for features of unit mean square length.
         steps: Most iterations of L-BFGS.
 
     Returns:
-        Loss and top-1 on these photos.
+        Loss and top-1 on these photos; of several labels any is right.
     """
     inputs = _hidden(model, torch.from_numpy(features))
     scale = float(inputs.square().sum(1).mean().sqrt()) or 1.0
@@ -42,12 +45,13 @@ def fit_head(
     layer = last_linear(model)
     weight = torch.zeros(layer.weight.shape, requires_grad=True)
     bias = torch.zeros(layer.bias.shape, requires_grad=True)
+    kind = "bce" if targets.ndim == 2 else "cross-entropy"
+    measure = make_loss(Recipe(loss=kind, label_smoothing=label_smoothing), targets, model.classes, inputs.device)
     solver = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         solver.zero_grad()
-        error = nn.functional.cross_entropy(inputs @ weight.T + bias, wanted, label_smoothing=label_smoothing)
-        value = error + decay / 2 * weight.square().sum()
+        value = measure(inputs @ weight.T + bias, wanted) + decay / 2 * weight.square().sum()
         value.backward()
         return value
 
@@ -55,8 +59,8 @@ def fit_head(
     with torch.no_grad():
         layer.weight.copy_(weight / scale)
         layer.bias.copy_(bias)
-        hits = (inputs @ weight.T + bias).argmax(1) == wanted
-    return float(loss().detach()), float(hits.float().mean())
+        hits = count_hits(inputs @ weight.T + bias, wanted)
+    return float(loss().detach()), hits / len(wanted)
 
 
 def _hidden(model: RecognitionModel, features: Tensor) -> Tensor:

@@ -19,22 +19,33 @@ class LabelledImage:
 
     Attributes:
         path: The file, absolute or relative to the working directory.
-        label: Its label as a string.
+        label: Its label as a string; where a photo may have several, all of them as one text.
         metadata: The other columns of its CSV row; empty for folders.
+        labels: All its labels, sorted, where a photo may have several or none; else None.
     """
 
     path: Path
     label: str
     metadata: dict[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All its labels, one or several."""
+        return (self.label,) if self.labels is None else self.labels
 
 
-def read_dataset(data: str | Path, label_column: str = "label", file_column: str = "file") -> list[LabelledImage]:
+def read_dataset(
+    data: str | Path, label_column: str = "label", file_column: str = "file", separator: str | None = None
+) -> list[LabelledImage]:
     """List the labelled photos of a folder of class folders or of a CSV file.
 
     Args:
         data: `DATA/label/**/photo.jpg`, or a CSV whose file column is relative to the CSV's own folder.
         label_column: The CSV column that holds the label; read as a string.
         file_column: The CSV column that holds the file.
+        separator: What stands between the labels of a photo where it may have several; rows of one file are then
+            taken together, and an empty cell means none. None for one label a photo.
 
     Returns:
         The photos, ordered by file for folders and by row for CSV files; at least one.
@@ -45,11 +56,14 @@ def read_dataset(data: str | Path, label_column: str = "label", file_column: str
     path = Path(data)
     if not path.exists():
         raise InputError(f"data '{data}' does not exist: expected a folder of class folders or a CSV file")
-    images = _from_folder(path) if path.is_dir() else _from_csv(path, label_column, file_column)
+    if separator is not None and not separator.strip():
+        raise InputError("the label separator is empty: expected a character like ; or |")
+    columns = (label_column, file_column)
+    images = _from_folder(path) if path.is_dir() else _from_csv(path, *columns, separator is not None)
     if not images:
         wanted = "a photo in a class folder (DATA/label/photo.jpg)" if path.is_dir() else "a row"
         raise InputError(f"data '{data}' is empty: expected at least {wanted}")
-    return images
+    return images if separator is None else _together(images, separator)
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
@@ -122,7 +136,23 @@ def _images_below(folder: Path) -> list[Path]:
     )
 
 
-def _from_csv(path: Path, label_column: str, file_column: str) -> list[LabelledImage]:
+def _together(images: Iterable[LabelledImage], separator: str) -> list[LabelledImage]:
+    first: dict[Path, LabelledImage] = {}
+    names: dict[Path, set[str]] = {}
+    for image in images:
+        first.setdefault(image.path, image)
+        parts = {part.strip() for part in image.label.split(separator)} - {""}
+        names.setdefault(image.path, set()).update(parts)
+    return [with_labels(image, names[path], separator) for path, image in first.items()]
+
+
+def with_labels(image: LabelledImage, labels: Iterable[str], separator: str) -> LabelledImage:
+    """Give a photo several labels or none."""
+    ordered = tuple(sorted(labels))
+    return replace(image, label=separator.join(ordered), labels=ordered)
+
+
+def _from_csv(path: Path, label_column: str, file_column: str, none: bool) -> list[LabelledImage]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -130,14 +160,16 @@ def _from_csv(path: Path, label_column: str, file_column: str) -> list[LabelledI
             for wanted, option in ((file_column, ""), (label_column, "; name another with --label-column")):
                 if wanted not in columns:
                     raise InputError(f"'{path}' has no column '{wanted}', only {', '.join(columns) or 'none'}{option}")
-            return [_from_row(row, path.parent, label_column, file_column, reader.line_num) for row in reader]
+            return [_from_row(row, path.parent, label_column, file_column, reader.line_num, none) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"'{path}' cannot be read as a CSV file: {error}") from error
 
 
-def _from_row(row: dict[str, str], folder: Path, label_column: str, file_column: str, line: int) -> LabelledImage:
-    file, label = row.get(file_column), row.get(label_column)
-    if not file or not label or not label.strip():
+def _from_row(
+    row: dict[str, str], folder: Path, label_column: str, file_column: str, line: int, none: bool
+) -> LabelledImage:
+    file, label = row.get(file_column), row.get(label_column) or ""
+    if not file or not (label.strip() or none):
         raise InputError(
             f"line {line} of the CSV lacks its {'label' if file else 'file'}: fill it in or delete the row"
         )

@@ -17,11 +17,11 @@ from .preprocess import InputSpec
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16_000_000
-# What a model is for: one label a photo, or look-up alone.
-SINGLE_LABEL, EMBEDDING = "single-label", "embedding"
+# What a model is for: one label a photo, any number of them, or look-up alone.
+SINGLE_LABEL, MULTI_LABEL, EMBEDDING = "single-label", "multi-label", "embedding"
 # What else a bundle may hold: a net that finds objects, one that names every pixel, or a text encoder.
 DETECTION, SEGMENTATION, WORDS = "detection", "segmentation", "words"
-RECOGNISES = (SINGLE_LABEL, EMBEDDING)
+RECOGNISES = (SINGLE_LABEL, MULTI_LABEL, EMBEDDING)
 _TASKS = (*RECOGNISES, DETECTION, SEGMENTATION, WORDS)
 _BLANK_ID = "0" * 64
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*){0,3}")
@@ -75,7 +75,7 @@ class DecisionPolicy:
     """When an answer counts as known.
 
     Attributes:
-        temperature: Divides the logits before the softmax.
+        temperature: Divides the logits before the softmax, or before the sigmoid of each label.
         unknown_logit: What "unknown" scores beside the divided logits: one more class in the softmax, which wins
             where no label stands out. None leaves it out.
         min_probability: Below it an answer is unknown.
@@ -90,6 +90,8 @@ class DecisionPolicy:
         gallery_false_reject_rate: The same for an item that only the gallery knows, by `min_similarity`.
         images: How many images were measured.
         method: How it was measured, in words.
+        label_thresholds: Of a multi-label bundle: the probability from which each label counts, in the order of the
+            labels.
     """
 
     temperature: float = 1.0
@@ -105,6 +107,7 @@ class DecisionPolicy:
     gallery_false_reject_rate: float | None = None
     images: int = 0
     method: str = "not calibrated"
+    label_thresholds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,8 @@ class Manifest:
     """Everything a device needs to know of a bundle before it opens another file of it.
 
     Attributes:
-        task: "single-label": classifier and gallery answer together. "embedding": the gallery alone answers, and the
+        task: "single-label": classifier and gallery answer together. "multi-label": each label of its own counts from
+            its own threshold on, and the gallery adds what was taught. "embedding": the gallery alone answers, and the
             labels are only those that the model was trained and proven on. "detection": finds objects of its labels.
             "segmentation": gives each pixel one of its labels. "words": embeds texts; `input` is then that of the
             image encoder it belongs to, and it has no labels.
@@ -213,6 +217,8 @@ class Manifest:
             raise ValueError(f"its task {self.task!r} is none of {', '.join(_TASKS)}")
         if not (self.labels or self.task == WORDS) or len(set(self.labels)) != len(self.labels):
             raise ValueError("its labels are empty or name one twice")
+        if self.task == MULTI_LABEL and len(self.decision.label_thresholds) != len(self.labels):
+            raise ValueError("it has not one threshold for each of its labels")
         _check_parts(self)
 
 

@@ -36,6 +36,22 @@ def mean_class_precision(probabilities: NDArray[np.float32], truth: NDArray[np.i
     return float(np.mean([average_precision(probabilities[:, one], truth == one) for one in occurring]))
 
 
+def mean_label_precision(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
+    """The mean over the labels that occur of each one's average precision, where an image has several labels or none.
+
+    Args:
+        scores: (images, labels).
+        truth: (images, labels), whether an image has a label.
+
+    Returns:
+        nan where no image has any label.
+    """
+    occurring = np.flatnonzero(truth.any(axis=0)).tolist()
+    if not occurring:
+        return float("nan")
+    return float(np.mean([average_precision(scores[:, one], truth[:, one]) for one in occurring]))
+
+
 def retrieval_precision(embeddings: NDArray[np.float32], labels: Sequence[str]) -> float | None:
     """The mean over images of the average precision with which each ranks all others; None where no class has two.
 

@@ -44,10 +44,10 @@ class Decision:
     """What is said to the user.
 
     Attributes:
-        label: The answer, or None when unknown.
+        label: The answer, or None when unknown; of a frame with several labels all of them as one text.
         known: Whether it is known.
-        confidence: The classifier's probability or the gallery's similarity, whichever decided; for an
-            unknown item the classifier's probability of its first answer.
+        confidence: The classifier's probability or the gallery's similarity, whichever decided; of several labels
+            that of the least probable; for an unknown item the classifier's probability of its first answer.
         decided_by: "classifier", "gallery", or None when unknown.
     """
 
@@ -77,12 +77,14 @@ class Recognition:
 
     Attributes:
         decision: What is said to the user.
-        top: The classifier's first answers, most probable first; empty where the bundle answers by gallery alone.
+        top: The classifier's first answers, most probable first; empty where the bundle answers by gallery alone, all
+            of them where a frame may have several labels.
         matches: The gallery's nearest entries, most similar first; empty without a gallery.
         probabilities: float32, shape (classes,), in the order of the bundle's labels; what they lack to one is the
-            probability that it is none of them.
+            probability that it is none of them. Of a multi-label bundle each label's own.
         embedding: float32, shape (dim,), unit length.
         latency: Where the time went; a batch's time is shared evenly.
+        labels: Of a multi-label bundle the labels above their thresholds, most probable first; else None.
     """
 
     decision: Decision
@@ -91,16 +93,19 @@ class Recognition:
     probabilities: NDArray[np.float32]
     embedding: NDArray[np.float32]
     latency: Latency
+    labels: tuple[Candidate, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of one `predict --json` line, without the image's name."""
         decision, latency = self.decision, self.latency
+        several = {} if self.labels is None else {"labels": _candidates(self.labels)}
         return {
             "label": decision.label,
             "known": decision.known,
             "confidence": round(decision.confidence, 4),
             "decided_by": decision.decided_by,
-            "top": [{"label": one.label, "probability": round(one.probability, 4)} for one in self.top],
+            **several,
+            "top": _candidates(self.top),
             "matches": [
                 {"id": one.id, "label": one.label, "similarity": round(one.similarity, 4), "metadata": one.metadata}
                 for one in self.matches
@@ -112,6 +117,10 @@ class Recognition:
                 "total": round(latency.total_ms, 3),
             },
         }
+
+
+def _candidates(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    return [{"label": one.label, "probability": round(one.probability, 4)} for one in candidates]
 
 
 def softmax(logits: NDArray[np.float32], temperature: float, unknown_logit: float | None = None) -> NDArray[np.float32]:
@@ -133,6 +142,12 @@ def softmax(logits: NDArray[np.float32], temperature: float, unknown_logit: floa
     if unknown_logit is not None:
         total = total + np.exp(np.float32(unknown_logit) - top)
     return np.asarray(raised / total, np.float32)
+
+
+def sigmoid(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Turn logits (..., labels) into the probability of each label by itself, divided by the temperature first."""
+    scaled = logits / np.float32(temperature)
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * scaled)), np.float32)
 
 
 def decide(
@@ -178,6 +193,35 @@ def decide_by_gallery(matches: Sequence[Match], policy: DecisionPolicy) -> Decis
     if near is not None:
         return _from_gallery(near)
     return Decision(None, False, matches[0].similarity if matches else 0.0, None)
+
+
+def decide_labels(
+    labels: Sequence[Candidate],
+    top: Sequence[Candidate],
+    matches: Sequence[Match],
+    policy: DecisionPolicy,
+    known: Collection[str],
+) -> Decision:
+    """Answer with every label of a frame that counts; an item that was taught wins where it is the nearest entry.
+
+    For labels that the classifier has the gallery says nothing: how alike two photos are does not tell which of
+    their labels they share. Where no label counts an item taught behind nearer entries still may; the rest is
+    unknown.
+
+    Args:
+        labels: The classifier's labels above their thresholds, most probable first.
+        top: All of its labels, most probable first.
+        matches: The gallery's nearest entries, most similar first.
+        policy: The thresholds, calibrated at export.
+        known: All labels that the classifier has.
+    """
+    near = [match for match in matches if match.similarity >= needed_similarity(match, policy)]
+    taught = [match for match in near if match.label not in known]
+    if taught and (not labels or taught[0] is matches[0]):
+        return _from_gallery(taught[0])
+    if labels:
+        return Decision(", ".join(one.label for one in labels), True, labels[-1].probability, "classifier")
+    return Decision(None, False, top[0].probability, None)
 
 
 def weigh(top: Sequence[Candidate], matches: Sequence[Match], policy: DecisionPolicy) -> list[Candidate]:

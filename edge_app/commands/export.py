@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 import click
 
 from sightline.runtime.errors import InputError
+from sightline.runtime.manifest import MULTI_LABEL
 
 from ..console import ConsoleReporter, print_json, print_table
 from ..onnx_options import OnnxWords, foreign_onnx, onnx_options
+from ..ready_nets import TextWords, export_ready_net, export_text, is_ready_net, tell_ready_net, text_options
 
 if TYPE_CHECKING:
     from sightline.export.pipeline import ExportResult
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     default=0.5,
     show_default=True,
     type=click.FloatRange(-100, 100),
-    help="Points of top-1 that int8 may lose.",
+    help="Points of top-1, or of mean average precision, that int8 may lose.",
 )
 @click.option(
     "--min-speedup", type=click.FloatRange(0), help="Times as fast as fp32 that int8 has to be in the same run."
@@ -42,12 +44,13 @@ if TYPE_CHECKING:
     "--qat-steps", default=200, show_default=True, type=click.IntRange(1), help="Steps of --qat, 16 photos each."
 )
 @click.option("--arch", help="Architecture of ready weights (instead of RUN).")
-@click.option("--weights", metavar="FILE|imagenet", help="Ready weights: a torchvision state dict.")
+@click.option("--weights", metavar="FILE|imagenet|coco", help="Ready weights: a torchvision state dict.")
 @click.option("--labels", metavar="FILE", help="Names of the outputs, one a line.")
 @click.option("--data", help="Labelled photos: a folder of class folders or a CSV file.")
 @click.option("--label-column", default="label", show_default=True, help="CSV column with the label or its index.")
 @click.option("--dim", default=256, show_default=True, type=click.IntRange(2, 4096), help="Width of the embedding.")
 @onnx_options
+@text_options
 @click.option("--seed", default=0, show_default=True, help="Which photos calibrate.")
 @click.option("--json", "as_json", is_flag=True, help="Print the gate and all figures as one JSON object.")
 def command(
@@ -67,6 +70,7 @@ def command(
     label_column: str,
     dim: int,
     words: OnnxWords,
+    text: TextWords,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -74,6 +78,10 @@ def command(
 
     Ready weights come with --arch, --weights, --labels and --data; a foreign classifier with --onnx, --labels,
     --calibration and, where its notes do not say them, --mean and --std.
+
+    A detector (ssdlite320_mobilenet_v3_large) or a segmenter (fcn_resnet50, lraspp_mobilenet_v3_large) is named by
+    --arch, with --weights and photos of any kind with --data. A text encoder comes with --text-encoder, --tokenizer
+    and --joint.
 
     Writes fp32 and int8, measures both side by side on photos that neither training nor calibration saw, and
     makes int8 the default where the gate passes. When it fails the bundle is written with fp32 as its default
@@ -85,6 +93,8 @@ def command(
       sightline export run --out kiosk.bundle --target portable --target cuda --qat
       sightline export --arch mobilenet_v2 --weights imagenet --labels names.txt --data photos/ --out kiosk.sightline
       sightline export --onnx net.onnx --labels names.txt --calibration photos/ --mean 0.5 --std 0.5 --out out.bundle
+      sightline export --arch ssdlite320_mobilenet_v3_large --weights coco --data photos/ --out objects.bundle
+      sightline export --text-encoder text.onnx --tokenizer tokenizer.json --joint clip.bundle --out words.bundle
     """
     from sightline.export.gate import Limits
     from sightline.export.pipeline import ExportOptions, export_bundle
@@ -95,6 +105,13 @@ def command(
 
     reporter = ConsoleReporter()
     check_place(out)
+    if any((text.text_encoder, text.tokenizer, text.joint)):
+        export_text(text, out, as_json)
+        return 0
+    if arch is not None and run is None and is_ready_net(arch):
+        result = export_ready_net(arch, weights, labels, data, label_column, out, reporter)
+        tell_ready_net(result, as_json)
+        return 0
     find_targets(targets)
     ready = (arch, weights, labels, data)
     source = _source(run, ready, words, label_column, dim, seed, reporter)
@@ -170,7 +187,8 @@ def _print(result: "ExportResult") -> None:
         )
         for one in report.variants
     ]
-    columns = ("variant", "top-1 (95 %)", "as fp32", "cosine", "MB", "ms", "speed", "int8 convs", "")
+    figure = "mean average precision" if report.task == MULTI_LABEL else "top-1"
+    columns = ("variant", f"{figure} (95 %)", "as fp32", "cosine", "MB", "ms", "speed", "int8 convs", "")
     print_table(columns, rows)
     click.echo(f"{report.evaluation_images} evaluation photos, {report.calibration.images} calibration photos")
     for one in report.variants:

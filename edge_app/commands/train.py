@@ -1,5 +1,6 @@
 """`sightline train`: learn from labelled photos."""
 
+import os
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,16 @@ def parse_budget(text: str) -> float:
     "--task",
     default="single-label",
     show_default=True,
-    type=click.Choice(["single-label", "embedding"]),
+    type=click.Choice(["single-label", "multi-label", "embedding"]),
     help="What devices answer by.",
+)
+@click.option("--label-separator", default=";", show_default=True, help="Between labels, with --task multi-label.")
+@click.option(
+    "--amp",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "bfloat16", "float16", "off"]),
+    help="Precision of the matrix work.",
 )
 @click.option("--recipe", metavar="FILE", help="TOML file with training values of your own; see docs/training.md.")
 @click.option("--teacher", metavar="RUN", help="Finished run of a larger net to learn from.")
@@ -60,7 +69,8 @@ def command(budget: str | None, recipe: str | None, resume: bool, as_json: bool,
 
     First a linear head on frozen features, in seconds, then fine-tuning while --epochs or --budget last.
     Ctrl-C keeps the best so far. With --task embedding a space for look-up is learned beside the classes, and the
-    device answers by its gallery alone.
+    device answers by its gallery alone. With --task multi-label a photo has any number of labels: the CSV lists them
+    in one cell, or in several rows of one file.
 
     \b
     Example:
@@ -69,6 +79,7 @@ def command(budget: str | None, recipe: str | None, resume: bool, as_json: bool,
       sightline train torchvision:CIFAR10 --root data --out run
       sightline train photos/ --arch lenet5 --weights none --recipe adam.toml --out run
       sightline train photos/ --task embedding --out run
+      sightline train photos.csv --task multi-label --label-separator "|" --out run
       sightline train photos/ --arch mobilenet_v1 --weights none --teacher big --out run
     """
     started = time.monotonic()
@@ -80,6 +91,9 @@ def command(budget: str | None, recipe: str | None, resume: bool, as_json: bool,
 
     options = TrainOptions(budget_s=budget_s, recipe=read_recipe_file(recipe) if recipe else "", **asked)
     details = train(options, resume, ConsoleReporter(), started)
+    if os.environ.get("RANK", "0") != "0":
+        # One of several processes of torch's launcher: the first one speaks for all.
+        return 0
     if as_json:
         print_json(details)
     else:
@@ -91,7 +105,9 @@ def command(budget: str | None, recipe: str | None, resume: bool, as_json: bool,
 
 
 def _print(out: str, details: "RunDetails") -> None:
+    average = details.mean_average_precision
     rows = [
+        *([("mean average precision", f"{average:.4f}")] if average is not None else []),
         ("top-1", f"{details.top1:.4f}"),
         ("top-5", f"{details.top5:.4f}"),
         ("recall@1 by embedding", f"{details.retrieval_top1:.4f}"),

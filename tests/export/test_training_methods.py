@@ -256,13 +256,13 @@ def test_an_embedding_is_learned_and_kept(photos, tmp_path):
     details = train(options(photos, tmp_path / "run", recipe="batch_size = 12", task="embedding", epochs=6))
     assert details.task == "embedding" and details.retrieval_top1 == 1.0
     assert load_run(tmp_path / "run").details.task == "embedding"
-    with pytest.raises(InputError, match="unknown task 'ranking': choose one of single-label, embedding"):
+    with pytest.raises(InputError, match="unknown task 'ranking': choose one of single-label, multi-label, embedding"):
         train(options(photos, tmp_path / "other", task="ranking"))
 
 
 def test_a_resumed_metric_learning_ends_where_an_unbroken_one_does(photos, tmp_path):
     paths = sorted(photos.rglob("*.png"))
-    targets = [sorted(("blue", "green", "red")).index(path.parent.name) for path in paths]
+    targets = np.array([sorted(("blue", "green", "red")).index(path.parent.name) for path in paths])
 
     def tuner() -> FineTuner:
         torch.manual_seed(0)

@@ -259,7 +259,7 @@ def make_tuner(tmp_path, seed: int = 0) -> FineTuner:
         cv2.imwrite(str(path), frame(40, 40, number))
         paths.append(path)
     recipe = Recipe(batch_size=4, frozen_share=0.2)
-    targets = [number % 3 for number in range(12)]
+    targets = np.arange(12) % 3
     return FineTuner(small_model(), paths, targets, PhotoCache(64), recipe, 64, torch.float32, seed)
 
 
