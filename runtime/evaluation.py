@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .gallery.nearest import nearest_rows
 from .manifest import EMBEDDING, DecisionPolicy, Manifest
-from .rates import area_under_curve
+from .rates import area_under_curve, false_accepts
 from .recognition import Recognition, needed_similarity, weigh
 
 _RETRIEVAL_K = (1, 5)
@@ -57,6 +57,9 @@ class UnknownFigures:
         false_accept_rate: Share of unknown images given a label; None without such images.
         wrong_rate: Share of known images given another label.
         auc: Area under the curve of confidence, known against unknown; None without unknown images.
+        false_accepts_at_95: Share of unknown images that score as high as 95 of 100 known ones do, wherever the
+            bundle's own threshold lies; None without images of both kinds.
+        false_accepts_at_90: The same for 90 of 100.
     """
 
     known_images: int
@@ -65,6 +68,8 @@ class UnknownFigures:
     false_accept_rate: float | None
     wrong_rate: float | None
     auc: float | None
+    false_accepts_at_95: float | None = None
+    false_accepts_at_90: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,8 @@ def unknown_figures(
         false_accept_rate=_mean(accepted[~is_known]),
         wrong_rate=_mean((accepted & ~right)[is_known]),
         auc=area_under_curve(score[is_known], score[~is_known]),
+        false_accepts_at_95=false_accepts(score[is_known], score[~is_known], 0.95),
+        false_accepts_at_90=false_accepts(score[is_known], score[~is_known], 0.90),
     )
 
 

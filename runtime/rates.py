@@ -83,3 +83,20 @@ def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64
     ordered = np.sort(negative)
     below = np.searchsorted(ordered, positive, "left") + np.searchsorted(ordered, positive, "right")
     return float(below.mean() / (2 * len(negative)))
+
+
+def false_accepts(known: NDArray[np.float64], unknown: NDArray[np.float64], accepted: float) -> float | None:
+    """Give the share of unknown scores at or above the cut that a stated share of the known pass.
+
+    Args:
+        known: (images,), higher is more surely known.
+        unknown: (images,), on the same scale.
+        accepted: Share of the known that pass at least, above 0 and at most 1.
+
+    Returns:
+        The false positive rate at that true positive rate; None where one is empty.
+    """
+    if not len(known) or not len(unknown):
+        return None
+    cut = np.quantile(known, 1 - accepted, method="lower")
+    return float((unknown >= cut).mean())

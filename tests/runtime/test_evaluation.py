@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from sklearn.metrics import precision_recall_fscore_support, roc_auc_score, top_k_accuracy_score
+from sklearn.metrics import precision_recall_fscore_support, roc_auc_score, roc_curve, top_k_accuracy_score
 
 from sightline.runtime import Bundle
 from sightline.runtime.evaluation import decision_scores, leave_one_out, per_class, top_k
 from sightline.runtime.manifest import DecisionPolicy
-from sightline.runtime.rates import area_under_curve
+from sightline.runtime.rates import area_under_curve, false_accepts
 from sightline.runtime.recognition import Candidate, Decision, Latency, Match, Recognition
 from tests.factories import tiny_bundle, unit
 
@@ -66,3 +66,12 @@ def test_scores_rise_with_the_similarity_whatever_the_threshold(tmp_path, thresh
 def test_a_threshold_of_zero_is_met_by_every_probability(tmp_path) -> None:
     manifest = Bundle.load(tiny_bundle(tmp_path / "b", policy=DecisionPolicy(min_probability=0.0))).manifest
     assert (decision_scores([answer(one, -1, 0.9) for one in (0.0, 0.7)], manifest) >= 1).all()
+
+
+def test_false_accepts_are_those_of_the_roc_curve() -> None:
+    random = np.random.default_rng(3)
+    known, unknown = random.integers(2, 30, 200).astype(float), random.integers(0, 25, 90).astype(float)
+    fpr, tpr, _ = roc_curve(np.r_[np.ones(200), np.zeros(90)], np.r_[known, unknown], drop_intermediate=False)
+    for accepted in (0.9, 0.95, 1.0):
+        assert false_accepts(known, unknown, accepted) == pytest.approx(fpr[tpr >= accepted].min())
+    assert false_accepts(known, np.array([]), 0.95) is None
