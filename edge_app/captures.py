@@ -50,6 +50,9 @@ class Capture(Protocol):
     def read(self) -> Image:
         """Give the next frame, uint8, shape (height, width, 3), BGR; may block as long as the driver does."""
 
+    def skip(self) -> None:
+        """Pass over the next frame of a camera, without decoding it where the source can; raises as `read`."""
+
     def interrupt(self) -> None:
         """End a `read` that waits, where the source can; may be called from another thread."""
 
@@ -106,6 +109,16 @@ class VideoCapture:
             raise EndOfStream
         raise SourceError(f"source '{self._name}' gives no more frames: unplugged, closed or out of reach")
 
+    def skip(self) -> None:
+        """Pass over the next frame; a camera's JPEG is not decoded.
+
+        Raises:
+            EndOfStream: A file is over.
+            SourceError: A camera or stream gave no frame.
+        """
+        if not self._capture.grab():
+            self.read()
+
     def interrupt(self) -> None:
         """OpenCV's captures are not safe to touch from another thread: nothing is done."""
 
@@ -135,6 +148,15 @@ class Pictures:
             return read_image(file)
         except InputError as error:
             raise DamagedFrame(str(error)) from error
+
+    def skip(self) -> None:
+        """Pass over the next file.
+
+        Raises:
+            EndOfStream: There is none left.
+        """
+        if next(self._files, None) is None:
+            raise EndOfStream
 
     def interrupt(self) -> None:
         """It never waits for long."""
@@ -170,17 +192,26 @@ class TestPattern:
         Raises:
             EndOfStream: The asked number of frames was given.
         """
+        self.skip()
+        count = self._count - 1
+        frame: Image = np.roll(self._bars, 4 * count, axis=1)
+        height, width = frame.shape[:2]
+        centre = (int(width * (0.5 + 0.3 * np.sin(count / 20))), height // 2)
+        cv2.circle(frame, centre, height // 6, (255, 255, 255), -1, cv2.LINE_AA)
+        return frame
+
+    def skip(self) -> None:
+        """Wait until the next frame is due, and draw none.
+
+        Raises:
+            EndOfStream: The asked number of frames was given.
+        """
         if self._frames and self._count >= self._frames:
             raise EndOfStream
         if self.fps:
             self._due = max(self._due + 1 / self.fps, time.monotonic() - 1)
             time.sleep(max(0.0, self._due - time.monotonic()))
-        frame: Image = np.roll(self._bars, 4 * self._count, axis=1)
-        height, width = frame.shape[:2]
-        centre = (int(width * (0.5 + 0.3 * np.sin(self._count / 20))), height // 2)
-        cv2.circle(frame, centre, height // 6, (255, 255, 255), -1, cv2.LINE_AA)
         self._count += 1
-        return frame
 
     def interrupt(self) -> None:
         """It never waits for long."""

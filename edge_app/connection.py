@@ -15,6 +15,7 @@ from sightline.runtime.errors import SightlineError, SourceError
 from sightline.runtime.preprocess import Image
 
 from .captures import Capture, DamagedFrame, EndOfStream
+from .pace import Pace
 from .sources import Source
 
 
@@ -112,6 +113,11 @@ class Connection(Protocol):
 class ThreadConnection:
     """A daemon thread that opens a source, fills a mailbox and leaves when it ends or is abandoned.
 
+    Args:
+        source: What it opens.
+        first_number: The number of its first frame.
+        pace: When frames are due; a camera's others are passed over, a file waits.
+
     Attributes (written by the thread, read by the reader):
         first_frame_s: When the first frame came.
         changed_s: When the picture last differed from the one before it.
@@ -119,7 +125,7 @@ class ThreadConnection:
         outcome: Why it ended: EndOfStream or a SightlineError.
     """
 
-    def __init__(self, source: Source, first_number: int) -> None:
+    def __init__(self, source: Source, first_number: int, pace: Pace | None = None) -> None:
         self.mailbox = Mailbox(newest_wins=source.live)
         self.fps: float | None = None
         self.started_s = time.monotonic()
@@ -128,7 +134,7 @@ class ThreadConnection:
         self.waiting_since_s: float | None = self.started_s
         self.frames = self.damaged = 0
         self.outcome: Exception | None = None
-        self._source, self._number = source, first_number
+        self._source, self._number, self._pace = source, first_number, pace or Pace()
         self._capture: Capture | None = None
         self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sightline-reader", daemon=True)
@@ -172,6 +178,8 @@ class ThreadConnection:
         while not self._abandoned.is_set():
             self.waiting_since_s = time.monotonic()
             try:
+                if self._early(capture, self.waiting_since_s):
+                    continue
                 image = capture.read()
             except DamagedFrame:
                 self.damaged += 1
@@ -182,7 +190,18 @@ class ThreadConnection:
             previous = image if self._source.freezes else None
             self._deliver(image, now)
 
+    def _early(self, capture: Capture, now: float) -> bool:
+        """Whether no frame is due yet; then time was passed as cheaply as the source allows."""
+        wait_s = self._pace.wait_s(now)
+        if wait_s > 0 and self._source.live:
+            capture.skip()
+        elif wait_s > 0:
+            self.waiting_since_s = None
+            self._abandoned.wait(wait_s)
+        return wait_s > 0
+
     def _deliver(self, image: Image, now: float) -> None:
+        self._pace.taken(now)
         self.waiting_since_s = None
         self.first_frame_s = self.first_frame_s or now
         self.frames += 1

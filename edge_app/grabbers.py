@@ -54,6 +54,14 @@ class PiCamera:
         except (RuntimeError, OSError) as error:
             raise SourceError(f"source '{self._name}' failed while reading: {error}") from error
 
+    def skip(self) -> None:
+        """Pass over the next frame; it is copied all the same.
+
+        Raises:
+            SourceError: The camera failed.
+        """
+        self.read()
+
     def interrupt(self) -> None:
         """picamera2 gives no way to end a wait."""
 

@@ -13,6 +13,7 @@ from sightline.runtime import Bundle, Gallery, InputError, InputSpec, Recognizer
 from sightline.runtime.reporter import QuietReporter, Reporter
 
 from .controls import Lines, Stop, Wish
+from .heat import read_heat
 from .journal import Journal
 from .listeners import Listener
 from .loop import Limits, Loop, Parts
@@ -20,6 +21,7 @@ from .outputs.metrics import Told
 from .outputs.outputs import Outputs, open_metrics, open_outputs
 from .outputs.settings import OutputOptions
 from .overlay import Overlay, Thumbnails
+from .pace import Governor, Pace
 from .reader import Patience, Reader
 from .recorder import Recorder, check_recording
 from .region import Region
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from .kiosk import Kiosk
 
 LIVE_VOTES = 5
+# At fewer answers a second than this, five votes would show a new label after half a second or more.
+_VOTING_FPS = 10.0
+_SYSTEM = Path("/")
 CONNECT_S = Patience().connect_s
 
 
@@ -49,7 +54,8 @@ class RunOptions:
         gallery: Path of the gallery, or None.
         k: Matches an answer.
         roi: The part of the frame that counts, "left,top,width,height" in fractions, or None.
-        smooth: Frames that vote on what is shown; None takes 5 for live sources and 1 for files.
+        smooth: Frames that vote on what is shown; None takes 5 for live sources, 1 for files and low rates.
+        fps: At most so many frames a second; None takes all.
         every_frame: Run the model on every frame, moving or not.
         headless: Open no window.
         kiosk: Serve the page at HOST:PORT, instead of a window; None serves none.
@@ -72,6 +78,7 @@ class RunOptions:
     k: int = 5
     roi: str | None = None
     smooth: int | None = None
+    fps: float | None = None
     every_frame: bool = False
     headless: bool = False
     kiosk: str | None = None
@@ -173,13 +180,19 @@ def _open_parts(
     teachable = window is not None or options.lines or options.teach_label is not None or options.kiosk is not None
     model, gallery, reloader = _reloadable(options, recognizer, teachable, reload)
     stack.callback(reloader.close)
-    reader = Reader(source, Patience(connect_s=_connect_s(options)))
+    pace = Pace(options.fps)
+    reader = Reader(source, Patience(connect_s=_connect_s(options)), pace=pace)
     stack.callback(reader.close)
+    heat = partial(read_heat, _SYSTEM)
+    if source.live:
+        governor = Governor(pace, heat, lambda: reader.frames, reporter.warn)
+        stack.callback(governor.close)
+        governor.start()
     teacher = None
     if gallery is not None and teachable:
         teacher = Teacher(gallery, source.name)
         stack.callback(teacher.close)
-    told = Told(lambda: reader.status, outputs.statuses, lambda: _size(gallery), lambda: _about(model))
+    told = Told(lambda: reader.status, outputs.statuses, lambda: _size(gallery), lambda: _about(model), heat, pace)
     metrics = stack.enter_context(open_metrics(options.outputs.metrics, told, reporter.say))
     page = _open_page(options, source, model, gallery, teacher, reporter, stack)
     manner = _manner(options, source, recognizer.bundle.input_spec)
@@ -282,7 +295,8 @@ def _size(gallery: Gallery | None) -> int | None:
 
 def _manner(options: RunOptions, source: Source, spec: InputSpec) -> Manner:
     region = Region.parse(options.roi) if options.roi is not None else Region()
-    votes = options.smooth or (LIVE_VOTES if source.live else 1)
+    brisk = options.fps is None or options.fps >= _VOTING_FPS
+    votes = options.smooth or (LIVE_VOTES if source.live and brisk else 1)
     # A file is asked for its frames, every one; a camera is asked what is there.
     gated, traced = source.live and not options.every_frame, options.outputs.trace is not None
     return Manner(options.k, region, votes, gated, traced, spec)

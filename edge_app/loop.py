@@ -208,6 +208,7 @@ class Loop:
             keys=self._keys(),
             seen=self._sight.seen_box(shown.frame.image_bgr) if shown.frame is not None else None,
             paused=self._paused,
+            slowed=self._parts.reader.pace.slowed,
         )
 
     def _keys(self) -> str:

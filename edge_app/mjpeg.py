@@ -44,7 +44,6 @@ class MjpegCapture:
     def __init__(self, response: http.client.HTTPResponse, boundary: str, name: str) -> None:
         self._response, self._name = response, name
         self._parts = PartSplitter(boundary)
-        self._waiting: list[bytes] = []
 
     def read(self) -> Image:
         """Decode the newest complete part that has arrived.
@@ -53,14 +52,19 @@ class MjpegCapture:
             DamagedFrame: The part is no picture.
             SourceError: The connection ended or nothing came for `TIMEOUT_S`.
         """
-        while not self._waiting:
-            self._waiting = self._parts.feed(self._receive())
-        # When decoding is slower than the camera, parts queue up in the socket: only the newest is decoded.
-        newest, self._waiting = self._waiting[-1], []
+        newest = self._newest()
         try:
             return decode_image(newest, self._name)
         except InputError as error:
             raise DamagedFrame(f"source '{self._name}' sent a picture that cannot be decoded") from error
+
+    def skip(self) -> None:
+        """Pass over what has arrived, without decoding it.
+
+        Raises:
+            SourceError: As `read`.
+        """
+        self._newest()
 
     def interrupt(self) -> None:
         """End a wait for the network at once."""
@@ -70,6 +74,13 @@ class MjpegCapture:
     def close(self) -> None:
         """Close the connection."""
         self._response.close()
+
+    def _newest(self) -> bytes:
+        parts: list[bytes] = []
+        while not parts:
+            parts = self._parts.feed(self._receive())
+        # When decoding is slower than the camera, parts queue up in the socket: only the newest is decoded.
+        return parts[-1]
 
     def _receive(self) -> bytes:
         try:
@@ -167,6 +178,11 @@ class PolledPicture:
             return decode_image(data, self._name)
         except InputError as error:
             raise DamagedFrame(f"source '{self._name}' sent a picture that cannot be decoded") from error
+
+    def skip(self) -> None:
+        """Ask for none until the next is due."""
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        self._due = time.monotonic() + POLL_INTERVAL_S
 
     def interrupt(self) -> None:
         """A picture that is being fetched ends by its own time limit."""

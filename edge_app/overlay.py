@@ -65,6 +65,7 @@ class View:
         keys: What keys do, shown at the top.
         seen: The part of the frame that reaches the model, marked by its corners, or None.
         paused: Whether a person stopped the run for a while.
+        slowed: What holds frames back, in words; "" where nothing does.
     """
 
     status: Status
@@ -77,6 +78,7 @@ class View:
     keys: str = ""
     seen: Box | None = None
     paused: bool = False
+    slowed: str = ""
 
 
 class Thumbnails:
@@ -295,6 +297,7 @@ def _top(sheet: _Sheet, view: View) -> None:
     if view.recognition is not None:
         said += [f"{view.fps:.0f} fps"] if view.fps else []
         said += [f"{view.age_ms:.0f} ms"] if view.age_ms is not None else []
+    said += [view.slowed] if view.slowed else []
     line = "  ·  ".join(said)
     left, size = sheet.px(42), sheet.px(22)
     sheet.text(line, left, baseline, 22, WHITE)

@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from sightline.runtime.errors import InputError, SightlineError, SourceError
 
 from .captures import EndOfStream, SourceRefused
 from .connection import Connection, Frame, ThreadConnection
+from .pace import Pace
 from .sources import Source
 
 # A thread that hangs in a driver for ever cannot be ended; more than a few mean that opening again is no help.
@@ -90,24 +92,27 @@ class Reader:
     Args:
         source: Where frames come from.
         patience: How long to wait for what.
-        connect: Starts an attempt; gets the source and the number of its first frame.
+        connect: Starts an attempt; gets the source and the number of its first frame. None starts a thread.
         clock: Seconds that never go back.
         sleep: Waits while there is no connection.
         jitter: A number from 0 to 1; many devices must not knock at one camera in step.
+        pace: When frames are due.
     """
 
     def __init__(
         self,
         source: Source,
         patience: Patience | None = None,
-        connect: Callable[[Source, int], Connection] = ThreadConnection,
+        connect: Callable[[Source, int], Connection] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
+        pace: Pace | None = None,
     ) -> None:
-        self.source = source
+        self.source, self.pace = source, pace or Pace()
         self._patience = patience or Patience()
-        self._connect, self._clock, self._sleep, self._jitter = connect, clock, sleep, jitter
+        self._connect = connect or partial(ThreadConnection, pace=self.pace)
+        self._clock, self._sleep, self._jitter = clock, sleep, jitter
         self._state, self._detail = State.CONNECTING, ""
         self._connection: Connection | None = None
         self._abandoned: list[Connection] = []
@@ -123,6 +128,11 @@ class Reader:
         damaged = self._damaged + (connection.damaged if connection else 0)
         dropped = self._dropped + (connection.mailbox.dropped if connection else 0)
         return Status(self._state, self._detail, self._attempts, damaged, dropped, self._hung)
+
+    @property
+    def frames(self) -> int:
+        """Frames that arrived so far, those included that a newer one replaced."""
+        return self._frames + (self._connection.frames if self._connection else 0)
 
     @property
     def fps(self) -> float | None:

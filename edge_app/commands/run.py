@@ -9,7 +9,8 @@ from ..outputs.settings import output_options
 from ..service.config import config_option
 
 _GALLERY = "Look frames up here; made on the spot where one can teach."
-_SMOOTH = "Frames that vote on the answer [default: 5 for cameras, 1 for files]."
+_SMOOTH = "Frames that vote on the answer [default: 5 for cameras, 1 for files and below --fps 10]."
+_FPS = "At most N frames a second; the others are not even decoded [default: all]."
 _KIOSK = "Serve the kiosk page instead of a window [default: 127.0.0.1:8080]; other hosts need a token."
 _CONNECT = "Give up on a camera that never gave a frame [default: 10; with --kiosk never]."
 
@@ -22,6 +23,7 @@ _CONNECT = "Give up on a camera that never gave a frame [default: 10; with --kio
 @click.option("-k", "k", default=5, show_default=True, type=click.IntRange(1, 100), help="Matches an answer.")
 @click.option("--roi", metavar="L,T,W,H", help="Look at this part only, in fractions: 0.25,0.1,0.5,0.8.")
 @click.option("--smooth", type=click.IntRange(1, 99), metavar="N", help=_SMOOTH)
+@click.option("--fps", type=click.FloatRange(0.2, 1000), metavar="N", help=_FPS)
 @click.option("--every-frame", is_flag=True, help="Answer a camera's frames even where nothing moves.")
 @click.option("--headless", is_flag=True, help="Open no window.")
 @click.option("--kiosk", is_flag=False, flag_value="127.0.0.1:8080", metavar="[HOST:PORT]", help=_KIOSK)

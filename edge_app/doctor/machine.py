@@ -6,15 +6,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..heat import Heat, read_heat, text_of
 from .finding import Finding, Level, ok
 
 LEAST_MEMORY_BYTES = 500_000_000
 LEAST_DISK_BYTES = 500_000_000
 HOT_C = 80.0
 _MATTERING = ("avx2", "avx512_vnni", "avx_vnni", "avx512f", "asimddp", "i8mm", "neon", "asimd", "fphp", "sve")
-# Bits of the Raspberry Pi's firmware: now in the low half, since the start in the high half.
-_PI_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
-_PI_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+_AIR = "it slows itself down: give it air or a heat sink"
 
 
 def examine_machine(root: Path, place: Path) -> Iterator[Finding]:
@@ -29,8 +28,9 @@ def examine_machine(root: Path, place: Path) -> Iterator[Finding]:
     yield _cores(root)
     yield from _memory(root)
     yield _disk(place)
-    yield _temperature(root)
-    yield from _throttling(root)
+    heat = read_heat(root)
+    yield _temperature(heat)
+    yield _throttling(heat)
 
 
 def cpu_flags(root: Path) -> frozenset[str]:
@@ -44,7 +44,7 @@ def cpu_flags(root: Path) -> frozenset[str]:
 
 
 def _board(root: Path) -> Finding:
-    model = _text(root / "proc/device-tree/model").strip("\x00 ") or _text(root / "sys/class/dmi/id/product_name")
+    model = text_of(root / "proc/device-tree/model").strip("\x00 ") or text_of(root / "sys/class/dmi/id/product_name")
     page = os.sysconf("SC_PAGE_SIZE")
     said = f"{model or platform.node() or 'unnamed'}, {platform.machine()}, {platform.system()} {platform.release()}"
     return ok("board", f"{said}, pages of {page // 1024} KiB, Python {platform.python_version()}")
@@ -67,11 +67,11 @@ def _processor(root: Path) -> Finding:
 def _cores(root: Path) -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     said = f"{usable} of {os.cpu_count()} usable"
-    quota = _text(root / "sys/fs/cgroup/cpu.max").split()
+    quota = text_of(root / "sys/fs/cgroup/cpu.max").split()
     if quota and quota[0].isdecimal():
         said += f", held to {int(quota[0]) / int(quota[1]):.1f} by a control group"
-    governor = _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
-    if governor == "powersave" and not _text(root / "sys/devices/system/cpu/intel_pstate/status"):
+    governor = text_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
+    if governor == "powersave" and not text_of(root / "sys/devices/system/cpu/intel_pstate/status"):
         remedy = "the lowest clock is kept: 'sudo cpupower frequency-set -g ondemand' or performance"
         return Finding("cores", Level.WARN, f"{said}, governor {governor}", remedy)
     return ok("cores", said + (f", governor {governor}" if governor else ""))
@@ -86,7 +86,7 @@ def _memory(root: Path) -> Iterator[Finding]:
         yield Finding("memory", Level.NOTE, "the system does not tell")
         return
     free, total = sizes["MemAvailable"], sizes.get("MemTotal", 0)
-    limit = _text(root / "sys/fs/cgroup/memory.max").strip()
+    limit = text_of(root / "sys/fs/cgroup/memory.max").strip()
     held = f", held to {int(limit) / 1e9:.1f} GB by a control group" if limit.isdecimal() else ""
     said = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free{held}"
     if min(free, int(limit) if limit.isdecimal() else free) < LEAST_MEMORY_BYTES:
@@ -106,54 +106,27 @@ def _disk(place: Path) -> Finding:
     return ok("disk", said)
 
 
-def _temperature(root: Path) -> Finding:
-    degrees = []
-    for file in sorted(root.glob("sys/class/thermal/thermal_zone*/temp")):
-        value = _text(file).strip()
-        if value.lstrip("-").isdecimal():
-            degrees.append(int(value) / 1000)
-    if not degrees:
+def _temperature(heat: Heat) -> Finding:
+    if heat.celsius is None:
         return Finding("temperature", Level.NOTE, "the system does not tell")
-    hottest = max(degrees)
-    if hottest >= HOT_C:
-        return Finding("temperature", Level.WARN, f"{hottest:.0f} °C", "it will slow down: give it air or a heat sink")
-    return ok("temperature", f"{hottest:.0f} °C")
+    if heat.celsius >= HOT_C:
+        return Finding("temperature", Level.WARN, f"{heat.celsius:.0f} °C", _AIR)
+    return ok("temperature", f"{heat.celsius:.0f} °C")
 
 
-def _throttling(root: Path) -> Iterator[Finding]:
-    word = _text(root / _PI_THROTTLED).strip()
-    if word:
-        yield _pi_throttling(int(word, 16))
-        return
-    counts = [
-        _text(file).strip() for file in root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")
-    ]
-    times = max((int(count) for count in counts if count.isdecimal()), default=None)
-    if times is None:
-        yield Finding("throttling", Level.NOTE, "the system does not tell")
-    elif times:
-        yield Finding("throttling", Level.NOTE, f"{times} times since the start", "it was too hot: give it air")
-    else:
-        yield ok("throttling", "never since the start")
-
-
-def _pi_throttling(word: int) -> Finding:
-    now = [text for bit, text in _PI_BITS.items() if word >> bit & 1]
-    once = [text for bit, text in _PI_BITS.items() if word >> (16 + bit) & 1]
-    remedy = "use the official power supply and a short cable" if word & 0x10001 else "give it air or a heat sink"
-    if now:
-        return Finding("throttling", Level.WARN, f"now: {', '.join(now)}", remedy)
-    if once:
-        return Finding("throttling", Level.NOTE, f"since the start: {', '.join(once)}", remedy)
-    return ok("throttling", "never since the start")
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+def _throttling(heat: Heat) -> Finding:
+    starved = "under-voltage" in heat.now + heat.once
+    remedy = "use the official power supply and a short cable" if starved else _AIR
+    if heat.now:
+        return Finding("throttling", Level.WARN, f"now: {', '.join(heat.now)}", remedy)
+    if heat.once:
+        return Finding("throttling", Level.NOTE, f"since the start: {', '.join(heat.once)}", remedy)
+    if heat.times:
+        return Finding("throttling", Level.NOTE, f"{heat.times} times since the start", _AIR)
+    if not heat.tells:
+        return Finding("throttling", Level.NOTE, "the system does not tell")
+    return ok("throttling", "never since the start" if heat.remembers else "not at the moment")
 
 
 def _lines(file: Path) -> list[str]:
-    return _text(file).splitlines()
+    return text_of(file).splitlines()

@@ -184,7 +184,8 @@ def _numbered(moment: Moment, before: Moment | None) -> Moment:
 
 def _differs(moment: Moment, before: Moment) -> bool:
     new, old = moment.view, before.view
-    if (new.status.state, new.status.detail, new.paused) != (old.status.state, old.status.detail, old.paused):
+    said = (new.status.state, new.status.detail, new.paused, new.slowed)
+    if said != (old.status.state, old.status.detail, old.paused, old.slowed):
         return True
     if moment.undoable != before.undoable or _last(moment) != _last(before) or _lesson(moment) != _lesson(before):
         return True

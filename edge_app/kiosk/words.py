@@ -25,6 +25,7 @@ _REMEDIES = {
     State.ENDED: "",
     State.LIVE: "",
 }
+_HOT = "Live, slower: the device is hot"
 # An attempt failed and none has succeeded: to go on saying that it takes a few seconds would be no help.
 _ABSENT = ("No camera yet", "It is opened as soon as it is there. Check its cable, its power and its address.")
 
@@ -155,7 +156,9 @@ def _camera(moment: Moment, live: bool, silent: bool) -> Camera:
         remedy = "It is busy or hangs; if this lasts, start it again."
         return Camera("stalled", "The program does not answer", remedy, "", live, age_ms, None)
     state, headline, remedy = _state(status, moment.view.paused)
-    return Camera(state, headline, remedy, status.detail, live, age_ms, moment.view.fps)
+    if status.state is State.LIVE and moment.view.slowed:
+        headline = _HOT
+    return Camera(state, headline, remedy, status.detail or moment.view.slowed, live, age_ms, moment.view.fps)
 
 
 def _state(status: Status, paused: bool) -> tuple[str, str, str]:

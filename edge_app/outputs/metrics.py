@@ -11,8 +11,10 @@ from typing import Any
 from sightline.runtime.errors import InputError
 
 from ..connection import Frame
+from ..heat import Heat
 from ..listeners import Deaf
 from ..listening import parse_listening
+from ..pace import Pace
 from ..reader import State, Status
 from ..sight import Seen
 from ..teach import Refused, Removed, Taught, TeachEvent
@@ -31,12 +33,16 @@ class Told:
         outboxes: How the outputs fare.
         entries: Entries of the gallery; None without one.
         about: What runs: bundle, variant, provider; a reload changes it.
+        heat: Looks at the device.
+        pace: How many frames are read.
     """
 
     status: Callable[[], Status]
     outboxes: Callable[[], Sequence[OutboxStatus]]
     entries: Callable[[], int | None]
     about: Callable[[], dict[str, str]]
+    heat: Callable[[], Heat]
+    pace: Pace
 
 
 class Metrics(Deaf):
@@ -118,6 +124,7 @@ class _OnDemand:
         yield from _source(self._told.status())
         yield from _outputs(self._told.outboxes())
         yield _run(self._told.about())
+        yield from _heat(self._told.heat(), self._told.pace)
         entries = self._told.entries()
         if entries is not None:
             yield _gauge("gallery_entries", "Entries of the gallery.", entries)
@@ -152,6 +159,14 @@ def _outputs(outboxes: Sequence[OutboxStatus]) -> Iterator[Any]:
         for counter, value in zip(counters, (one.delivered, one.dropped, one.failures), strict=True):
             counter.add_metric([one.name], value)
     yield from (queued, working, *counters)
+
+
+def _heat(heat: Heat, pace: Pace) -> Iterator[Any]:
+    if heat.celsius is not None:
+        yield _gauge("temperature_celsius", "The hottest sensor of the device.", heat.celsius)
+    yield _gauge("throttled", "1 while the device slows itself down.", float(bool(heat.now)))
+    if pace.fps is not None:
+        yield _gauge("frame_limit", "At most so many frames a second are read: asked for, or for the heat.", pace.fps)
 
 
 def _run(about: dict[str, str]) -> Any:

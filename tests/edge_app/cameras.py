@@ -133,6 +133,9 @@ class Scripted:
         assert isinstance(step, np.ndarray)
         return step
 
+    def skip(self) -> None:
+        self.read()
+
     def interrupt(self) -> None:
         pass
 
