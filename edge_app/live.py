@@ -263,7 +263,8 @@ def _open_page(
         return None
     from .kiosk import open_kiosk
 
-    page = open_kiosk(options.kiosk, source, recognizer, gallery, teacher, reporter, options.teach_label)
+    region = _region(options)
+    page = open_kiosk(options.kiosk, source, recognizer, gallery, teacher, reporter, options.teach_label, region)
     stack.callback(page.close)
     return page
 
@@ -294,12 +295,15 @@ def _size(gallery: Gallery | None) -> int | None:
 
 
 def _manner(options: RunOptions, source: Source, spec: InputSpec) -> Manner:
-    region = Region.parse(options.roi) if options.roi is not None else Region()
     brisk = options.fps is None or options.fps >= _VOTING_FPS
     votes = options.smooth or (LIVE_VOTES if source.live and brisk else 1)
     # A file is asked for its frames, every one; a camera is asked what is there.
     gated, traced = source.live and not options.every_frame, options.outputs.trace is not None
-    return Manner(options.k, region, votes, gated, traced, spec)
+    return Manner(options.k, _region(options), votes, gated, traced, spec)
+
+
+def _region(options: RunOptions) -> Region:
+    return Region.parse(options.roi) if options.roi is not None else Region()
 
 
 def _open_window(source: Source, reporter: Reporter, stack: ExitStack) -> Window | None:

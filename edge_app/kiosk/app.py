@@ -5,6 +5,7 @@ GET  /api/view                JSON of the newest moment and its picture, as soon
 GET  /api/health              figures for the health panel
 GET  /api/names  /api/items  /api/entries  /api/crops/ID  /api/views/NUMBER
 POST /api/teach  /api/cancel  /api/undo  /api/remove  /api/login
+POST /api/why, then GET /api/why/NUMBER: what the answer rests on, and the map of it
 
 The page asks for each view when it has drawn the last one: what it misses is never queued, so that a slow
 browser sees fewer pictures and never old ones.
@@ -35,7 +36,8 @@ from .feed import Feed, Moment
 from .files import Files
 from .pictures import WIDTHS, Pictures, encode
 from .shelf import Shelf
-from .words import describe
+from .why import Busy, Explainer
+from .words import Abilities, describe
 
 # The page hears from the server at least this often, so that it notices its end.
 HEARTBEAT_S = 1.0
@@ -78,11 +80,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the application is made of; `engine` gives rows on what answers, which a reload changes."""
+    """What the application is made of; `engine` gives rows on what answers, which a reload changes.
+
+    Without an `explainer` there is nothing that could be asked why.
+    """
 
     feed: Feed
     asker: Asker
     shelf: Shelf
+    explainer: Explainer | None
     door: Door
     facts: Facts
     engine: Callable[[], list[tuple[str, str]]]
@@ -129,6 +135,8 @@ def make_app(site: Site, complain: Callable[[str], None]) -> ASGIApp:
         Route("/api/entries", pages.entries),
         Route("/api/crops/{id}", pages.crop),
         Route("/api/views/{number}", pages.chosen),
+        Route("/api/why/{number}", pages.map),
+        Route("/api/why", pages.why, methods=["POST"]),
         Route("/api/teach", pages.teach, methods=["POST"]),
         Route("/api/cancel", pages.cancel, methods=["POST"]),
         Route("/api/undo", pages.undo, methods=["POST"]),
@@ -163,7 +171,8 @@ class _Pages:
         after = _number(asked.get("after"), -1) if same else -1
         moment = await self._site.feed.wait(after, HEARTBEAT_S)
         facts = self._site.facts
-        state = describe(moment, self._boot, self._files.version, facts.live, facts.can_teach)
+        can = Abilities(facts.can_teach, self._site.explainer is not None)
+        state = describe(moment, self._boot, self._files.version, facts.live, can)
         head = msgspec.json.encode(state)
         has = _number(asked.get("picture"), -1) if same else -1
         jpeg = await self._picture(moment, has, _number(asked.get("width"), WIDTHS[-1]))
@@ -218,6 +227,17 @@ class _Pages:
             return self._files.answer("none.svg", None)
         return Response(await _aside(partial(encode, found.crop_bgr, _VIEW_WIDTH)), media_type="image/jpeg")
 
+    async def why(self, request: Request) -> Response:
+        await _body(request, Nothing)
+        try:
+            return _json(await _aside(partial(self._explainer().explain, self._site.feed.newest)))
+        except Busy as error:
+            raise HTTPException(503, "another picture is being explained: try again") from error
+
+    async def map(self, request: Request) -> Response:
+        jpeg = self._explainer().picture(_named(request, "number"))
+        return Response(jpeg, media_type="image/jpeg") if jpeg else self._files.answer("none.svg", None)
+
     async def teach(self, request: Request) -> Response:
         label = " ".join((await _body(request, NameAsked)).label.split())
         if not label or not label.isprintable() or len(label) > MAX_NAME_LETTERS:
@@ -251,6 +271,11 @@ class _Pages:
         age_s = COOKIE_DAYS * 86_400
         response.set_cookie(door.cookie_name, door.cookie, max_age=age_s, httponly=True, samesite="strict")
         return response
+
+    def _explainer(self) -> Explainer:
+        if self._site.explainer is None:
+            raise HTTPException(409, "what is found here cannot be explained")
+        return self._site.explainer
 
     def _ask(self, order: Order) -> Response:
         if not self._site.asker.ask(order):

@@ -15,6 +15,7 @@ from ..connection import Frame
 from ..controls import Order
 from ..listeners import Deaf
 from ..overlay import View
+from ..region import Region
 from ..sources import Source
 from ..teach import Removed, Taught, Teacher, TeachEvent
 from .access import make_door
@@ -23,6 +24,7 @@ from .app import Facts, Site, make_app
 from .feed import STILL_S, Feed, Happening, Moment
 from .server import Server
 from .shelf import Shelf
+from .why import Explainer
 
 # What nobody fetched yet; a person taps no faster, and a loop that hangs must not collect orders for later.
 _MAX_WAITING = 8
@@ -123,6 +125,7 @@ def open_kiosk(
     teacher: Teacher | None,
     reporter: Reporter,
     preset: str | None = None,
+    region: Region | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Kiosk:
     """Open the page's port, serve it, and say where it is.
@@ -135,6 +138,7 @@ def open_kiosk(
         teacher: What learns, or None.
         reporter: Told the page's address, and its token where a new one was made.
         preset: The first name offered for a new item.
+        region: The part of a frame that counts; None where an answer is not of a whole frame and is not explained.
         environment: Where a token may be given; None takes the process's own.
 
     Raises:
@@ -147,7 +151,8 @@ def open_kiosk(
     door = replace(door, address=address)
     kiosk = Kiosk(teacher, address.url)
     facts = _facts(source, gallery, teacher, preset)
-    site = Site(kiosk.feed, kiosk, Shelf(gallery), door, facts, partial(_engine, recognizer))
+    explainer = Explainer(recognizer, gallery, region) if region is not None else None
+    site = Site(kiosk.feed, kiosk, Shelf(gallery), explainer, door, facts, partial(_engine, recognizer))
     kiosk.start(Server(make_app(site, reporter.warn), listening, kiosk.feed))
     reporter.say(f"kiosk page: {kiosk.url}")
     if door.fresh:

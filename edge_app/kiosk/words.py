@@ -103,6 +103,7 @@ class PageState(msgspec.Struct, frozen=True):
         teaching: What is being taught, or None.
         told: The last happenings.
         can_teach: Whether there is a gallery that can be taught.
+        can_explain: Whether the answer can be asked why.
         can_undo: Whether something taught can be taken back.
     """
 
@@ -116,10 +117,18 @@ class PageState(msgspec.Struct, frozen=True):
     teaching: Teaching | None
     told: tuple[Told, ...]
     can_teach: bool
+    can_explain: bool
     can_undo: bool
 
 
-def describe(moment: Moment | None, boot: str, assets: str, live: bool, can_teach: bool) -> PageState:
+class Abilities(msgspec.Struct, frozen=True):
+    """What the run can do: `teach` its gallery, `explain` its answers."""
+
+    teach: bool
+    explain: bool
+
+
+def describe(moment: Moment | None, boot: str, assets: str, live: bool, can: Abilities) -> PageState:
     """Put a moment into words.
 
     Args:
@@ -127,11 +136,11 @@ def describe(moment: Moment | None, boot: str, assets: str, live: bool, can_teac
         boot: Names this process.
         assets: Names the page's files.
         live: Whether the source is a camera; a file's frames have no age.
-        can_teach: Whether there is a gallery that can be taught.
+        can: What the run can do.
     """
     if moment is None:
         camera = Camera("connecting", "Starting", "This takes a few seconds.", "", live, None, None)
-        return PageState(boot, assets, 0, camera, None, None, (), None, (), can_teach, False)
+        return PageState(boot, assets, 0, camera, None, None, (), None, (), can.teach, False, False)
     silent = time.monotonic() - moment.at_s > SILENT_S
     recognition = None if silent else moment.view.recognition
     return PageState(
@@ -144,7 +153,8 @@ def describe(moment: Moment | None, boot: str, assets: str, live: bool, can_teac
         matches=tuple(map(_card, recognition.matches)) if recognition is not None else (),
         teaching=_teaching(moment),
         told=tuple(map(_told, moment.happenings)),
-        can_teach=can_teach,
+        can_teach=can.teach,
+        can_explain=can.explain and recognition is not None,
         can_undo=moment.undoable,
     )
 

@@ -104,6 +104,26 @@ def test_light_and_dark_can_be_read(browser: Any, bundle: Path, shop: Path) -> N
             assert "test" not in one.text("#status-facts") and camera.url().split("//")[1] in one.text("#status-facts")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_says_why(browser: Any, bundle: Path, shop: Path, scheme: str) -> None:
+    with http_camera(stream) as camera, kiosk(bundle, camera.url(), shop) as running:
+        for size_wh in ((800, 480), (1920, 1080)):
+            with visit(browser, running, size_wh, color_scheme=scheme) as one:
+                one.page.wait_for_selector(ANSWERED)
+                one.page.keyboard.press("w")
+                one.page.wait_for_selector("#why-picture[src^=blob]")
+                one.page.wait_for_function("() => document.getElementById('why-picture').naturalWidth > 0")
+                assert "red" in one.text("#why-title") and "fifth takes" in one.text("#why-words")
+                assert "fifth takes" in (one.page.get_attribute("#why-picture", "alt") or "")
+                assert one.page.evaluate(CONTRAST, "#why-words") >= 7
+                fits = "document.getElementById('why-panel').getBoundingClientRect().bottom <= innerHeight"
+                assert one.page.evaluate(fits), "the dialog stands whole on the screen"
+                one.page.click("#why-again")
+                one.page.wait_for_function("() => !document.getElementById('why-again').disabled")
+                one.page.keyboard.press("Escape")
+                one.page.wait_for_selector("#why:focus, #answer", state="attached")
+
+
 def test_an_item_is_taught_with_the_keyboard_alone(browser: Any, bundle: Path, tmp_path: Path) -> None:
     with kiosk(bundle, LIVE, tmp_path / "g") as running, visit(browser, running) as one:
         page = one.page

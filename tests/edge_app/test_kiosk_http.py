@@ -52,6 +52,25 @@ def told(state: Any, kind: str) -> list[Any]:
     return [one for one in state["told"] if one["kind"] == kind]
 
 
+def test_an_answer_is_explained_off_the_loop(bundle: Path, tmp_path: Path) -> None:
+    with kiosk(bundle, LIVE, None) as running:
+        client = running.client
+        state = state_where(client, lambda state: state["can_explain"])
+        assert state["answer"] is not None
+        first = client.post("/api/why", {})
+        assert first.status == 200, first.body
+        told = first.json
+        assert told["title"].startswith("What speaks for") and "fifth takes" in told["words"]
+        picture = client.get(f"/api/why/{told['number']}")
+        frame = cv2.imdecode(np.frombuffer(picture.body, np.uint8), cv2.IMREAD_COLOR)
+        assert frame.shape == (240, 320, 3)
+        again = client.post("/api/why", {}).json
+        assert again["number"] == told["number"] + 1
+        assert client.get(f"/api/why/{told['number']}").headers["content-type"].startswith("image/svg")
+        assert client.post("/api/why", {"more": 1}).status == 422
+        assert client.get("/api/why").status == 405
+
+
 def test_a_view_is_a_state_and_the_picture_it_speaks_of(bundle: Path, shop: Path) -> None:
     with http_camera(stream) as camera, kiosk(bundle, camera.url(), shop) as running:
         view = until(lambda: got if answered((got := running.client.view(width=64)).state) and got.jpeg else None)

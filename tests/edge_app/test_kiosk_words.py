@@ -8,7 +8,7 @@ import pytest
 from sightline.edge_app.connection import Frame
 from sightline.edge_app.kiosk.feed import STILL_S, Happening, Moment
 from sightline.edge_app.kiosk.kiosk import Kiosk
-from sightline.edge_app.kiosk.words import SILENT_S, describe
+from sightline.edge_app.kiosk.words import SILENT_S, Abilities, describe
 from sightline.edge_app.overlay import View
 from sightline.edge_app.reader import State, Status
 from sightline.edge_app.region import Box
@@ -41,7 +41,7 @@ def moment(
 
 
 def said(shown: Moment | None) -> str:
-    state = describe(shown, "boot", "assets", live=True, can_teach=True)
+    state = describe(shown, "boot", "assets", live=True, can=Abilities(True, True))
     return state.answer.how if state.answer else ""
 
 
@@ -61,7 +61,7 @@ def test_how_sure_an_answer_is(decision: Decision, matches: tuple[Match, ...], h
 
 @pytest.mark.parametrize("state", list(State))
 def test_every_state_has_words(state: State) -> None:
-    camera = describe(moment(state, None), "boot", "assets", live=True, can_teach=True).camera
+    camera = describe(moment(state, None), "boot", "assets", live=True, can=Abilities(True, True)).camera
     assert camera.state == state and camera.headline and camera.age_ms is not None
     assert bool(camera.remedy) is (state not in (State.LIVE, State.ENDED))
 
@@ -70,29 +70,31 @@ def test_every_state_has_words(state: State) -> None:
 def test_a_camera_that_was_never_there_is_said_to_be_missing(detail: str, headline: str) -> None:
     view = View(Status(State.CONNECTING, detail, 3, 0, 0), None, None)
     shown = Moment(None, view, None, False, (), time.monotonic(), 3)
-    camera = describe(shown, "boot", "assets", live=True, can_teach=True).camera
+    camera = describe(shown, "boot", "assets", live=True, can=Abilities(True, True)).camera
     assert camera.headline == headline and camera.remedy and camera.detail == detail
 
 
 def test_the_picture_is_described_in_fractions_and_a_file_has_no_age() -> None:
-    state = describe(moment(), "boot", "assets", live=False, can_teach=True)
+    state = describe(moment(), "boot", "assets", live=False, can=Abilities(True, True))
     assert state.picture is not None and state.picture.seen == (0.1, 0.1, 0.9, 0.9)
     assert (state.picture.number, state.picture.width, state.picture.height) == (7, 80, 60)
     assert state.camera.age_ms is None
 
 
 def test_a_loop_that_hangs_has_no_answer() -> None:
-    state = describe(moment(at_s=time.monotonic() - SILENT_S - 1), "boot", "assets", live=True, can_teach=True)
+    state = describe(
+        moment(at_s=time.monotonic() - SILENT_S - 1), "boot", "assets", live=True, can=Abilities(True, True)
+    )
     assert state.answer is None and state.matches == () and state.camera.headline == "The program does not answer"
 
 
 def test_before_the_first_moment_it_is_starting() -> None:
-    state = describe(None, "boot", "assets", live=True, can_teach=False)
+    state = describe(None, "boot", "assets", live=True, can=Abilities(False, False))
     assert state.camera.headline == "Starting" and state.answer is None and state.picture is None
 
 
 def test_a_paused_run_says_so() -> None:
-    assert describe(moment(paused=True), "b", "a", live=True, can_teach=True).camera.state == "paused"
+    assert describe(moment(paused=True), "b", "a", live=True, can=Abilities(True, True)).camera.state == "paused"
 
 
 def test_while_nothing_moves_pictures_come_seldom_and_changes_at_once() -> None:

@@ -22,8 +22,8 @@ export class Refused extends Error {
 }
 
 /** Ask the program; `body` makes it an order. Rejects with Refused where it says no, TypeError where it is gone. */
-export async function ask(path, body) {
-  const options = { signal: AbortSignal.timeout(15000), cache: "no-store" };
+export async function ask(path, body, patience_ms = 15000) {
+  const options = { signal: AbortSignal.timeout(patience_ms), cache: "no-store" };
   if (body !== undefined) {
     options.method = "POST";
     options.headers = { "Content-Type": "application/json" };
@@ -73,6 +73,7 @@ async function load(path) {
 let run = "";
 export const nameRun = (boot) => (run = boot);
 export const cropPath = (id) => `/api/crops/${id}?of=${run}`;
+export const whyPath = (number) => `/api/why/${number}?of=${run}`;
 export const viewPath = (number) => `/api/views/${number}?of=${run}`;
 
 /** Open a dialog; a tap beside it or Escape closes it. */

@@ -6,6 +6,7 @@ import { noteCamera, preparePanels, shortcutsOn, signIn } from "./panels.js";
 import { drawPicture, showCamera, showGone } from "./scene.js";
 import { follow, openTeaching, prepareTeaching, teachingLost, teachingTold } from "./teach.js";
 import { Views } from "./view.js";
+import { openWhy, prepareWhy } from "./why.js";
 
 const TOAST_MS = 8000;
 let told = -1;
@@ -20,6 +21,7 @@ async function show(state, jpeg, reborn) {
   get("undo").disabled = !state.can_undo;
   // An open dialog goes on: the camera may be back before a name is typed.
   get("teach").disabled = state.camera.state !== "live";
+  get("why").hidden = !state.can_explain;
   get("matches").hidden = !state.can_teach && !state.matches.length;
   showAnswer(state);
   showCards(state.matches, showEntry);
@@ -56,7 +58,7 @@ function gone() {
   showAnswer(null);
   showCards([], showEntry);
   teachingLost();
-  get("undo").disabled = get("teach").disabled = true;
+  get("undo").disabled = get("teach").disabled = get("why").hidden = true;
 }
 
 function undo() {
@@ -71,6 +73,7 @@ function key(event) {
   const pressed = event.key.toLowerCase();
   if (pressed === "t" && !get("actions").hidden && !get("teach").disabled) openTeaching();
   else if (pressed === "u" && !get("undo").disabled) undo();
+  else if (pressed === "w" && !get("why").hidden) openWhy();
   else if (pressed === "i" && !get("open-items").hidden) openItems();
   else return;
   event.preventDefault();
@@ -80,6 +83,7 @@ prepareDialogs();
 preparePanels();
 prepareItems();
 prepareTeaching(undo);
+prepareWhy();
 get("undo").addEventListener("click", undo);
 get("toast-undo").addEventListener("click", undo);
 addEventListener("keydown", key);
