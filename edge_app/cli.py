@@ -31,6 +31,7 @@ COMMANDS = {
     "service": "Install a run as a system service.",
     "events": "Show what the event log of a run holds.",
     "doctor": "Say what this device has and lacks, and what to do.",
+    "tune": "Choose what runs a bundle fastest on this machine.",
     "inspect": "Show what a bundle holds and what was measured of it.",
     "bench": "Time a bundle's variants side by side, and beside other runtimes.",
     "verify": "Check every byte and the golden answers of a bundle on this machine.",

@@ -8,7 +8,6 @@ named with its reason. Needs numpy and the runtime; each peer brings its own.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
 
 import msgspec
 import numpy as np
@@ -20,13 +19,12 @@ from sightline.runtime.golden import GOLDEN_NAME, GoldenCase
 from sightline.runtime.preprocess import Image, decode_image, prepare_batch
 from sightline.runtime.reporter import QuietReporter, Reporter
 from sightline.runtime.session import Session, open_session
+from sightline.runtime.turns import interleave
 
 from .bench_peers import PEERS, Peer, Run, process_threads_restored
 from .latency import describe_cpu
 
 OWN = "sightline"
-_BURST = 3
-_LEAST_TURNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,43 +175,18 @@ def take_turns(
     most_turns: int,
     advance: Callable[[float], None] = lambda _: None,
 ) -> Turns:
-    """Let contestants run in turns.
+    """Let contestants run in turns; see `interleave`.
 
-    The order rotates, so that nobody always follows the same neighbour. A peer that fails leaves, and the rest goes on;
-    a failure of Sightline's own is raised.
+    A peer that fails leaves, and the rest goes on; a failure of Sightline's own is raised.
     """
-    times: dict[int, list[list[float]]] = {index: [] for index in range(len(contestants))}
-    failed: list[tuple[Contestant, str]] = []
-    start = now = perf_counter()
-    for turn in range(most_turns):
-        image = images[turn % len(images)][None]
-        for place in range(len(contestants)):
-            index = (place + turn) % len(contestants)
-            if index not in times:
-                continue
-            try:
-                times[index].append(_burst(contestants[index].run, image))
-            # As at its opening: what a peer trips over is its own. What Sightline trips over is not hidden.
-            except Exception as error:
-                if contestants[index].tool == OWN:
-                    raise
-                failed.append((contestants[index], f"failed in turn {turn + 1} ({first_line(error)[:160]})"))
-                del times[index]
-        before, now = now, perf_counter()
-        advance(now - before)
-        if now - start > seconds and turn + 1 >= _LEAST_TURNS:
-            break
-    return Turns([contestants[index] for index in times], [np.asarray(one) for one in times.values()], failed)
-
-
-def _burst(run: Run, image: Image) -> list[float]:
-    run(image)
-    spent = []
-    for _ in range(_BURST):
-        start = perf_counter()
-        run(image)
-        spent.append((perf_counter() - start) * 1e3)
-    return spent
+    taken = interleave([one.run for one in contestants], images, seconds, most_turns, advance)
+    failed = []
+    for index, why in taken.failed.items():
+        # As at its opening: what a peer trips over is its own. What Sightline trips over is not hidden.
+        if contestants[index].tool == OWN:
+            raise why.error
+        failed.append((contestants[index], f"failed in turn {why.turn} ({first_line(why.error)[:160]})"))
+    return Turns([contestants[index] for index in taken.times], list(taken.times.values()), failed)
 
 
 def _peers(names: Iterable[str] | None) -> list[Peer]:

@@ -43,6 +43,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     ValueError,
     *(one for one in vars(pybind).values() if isinstance(one, type) and issubclass(one, Exception)),
 )
+_LOAD_ERRORS: tuple[type[Exception], ...] = (ImportError, AttributeError, OSError, *ORT_ERRORS)
 _PLUGIN, _PLUGIN_PACKAGE = "onnxruntime_ep_openvino", "onnxruntime-ep-openvino"
 _BATCH = "batch"
 # The first ONNX Runtime that can be told how long a thread spins.
@@ -163,7 +164,7 @@ def _openvino_cpu() -> Any:
     try:
         plugin = import_module(_PLUGIN)
         ort.register_execution_provider_library(_PLUGIN, plugin.get_library_path())
-    except (ImportError, AttributeError, OSError, *ORT_ERRORS) as error:
+    except _LOAD_ERRORS as error:
         raise ProviderError(f"{_PLUGIN_PACKAGE} cannot be loaded: {first_line(error)}") from error
     for device in ort.get_ep_devices():
         if device.ep_name == PROVIDERS["openvino"] and device.ep_metadata.get("ov_device") == "CPU":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import Bundle
-from .errors import GalleryError
+from .errors import BundleError, GalleryError, ProviderError
 from .manifest import EMBEDDING, MULTI_LABEL, RECOGNISES
 from .preprocess import Image, prepare_batch
 from .recognition import (
@@ -22,7 +22,8 @@ from .recognition import (
     sigmoid,
     softmax,
 )
-from .session import ProviderReport, open_session
+from .session import ProviderReport, Session, open_session
+from .tuned import Advice, Choice, advise
 
 _TOP = 5
 
@@ -47,12 +48,16 @@ class Recognizer:
         bundle: What it was made from.
         variant: The variant it runs.
         provider: What runs it and why.
+        advice: What `sightline tune` chose, or why that does not hold.
     """
 
     def __init__(
         self, bundle: Bundle, provider: str = "auto", variant: str = "auto", threads: int | None = None
     ) -> None:
         """Open the model.
+
+        Where neither provider nor variant is asked for, and `sightline tune` has chosen for this machine, its choice
+        runs; see `tuned`.
 
         Args:
             bundle: A loaded bundle.
@@ -66,9 +71,23 @@ class Recognizer:
         """
         bundle.expect(*RECOGNISES)
         self.bundle = bundle
-        self.variant = bundle.variant(variant)
         self._known = frozenset(bundle.labels)
+        self.advice = advise(bundle, threads) if provider == variant == "auto" else Advice()
+        if self.advice.choice is not None and self._take(self.advice.choice):
+            return
+        self.variant = bundle.variant(variant)
         self._session = open_session(bundle.read(self.variant.file), provider, threads)
+
+    def _take(self, choice: Choice) -> bool:
+        """Open what was chosen; what can no longer be opened is said and passed over."""
+        self.variant = self.bundle.variant(choice.variant)
+        try:
+            opened = open_session(self.bundle.read(self.variant.file), choice.provider, choice.threads)
+        except (ProviderError, BundleError) as error:
+            self.advice = Advice(None, f"what 'sightline tune' chose cannot be opened ({error})", stale=True)
+            return False
+        self._session: Session = opened.because("auto", self.advice.sentence)
+        return True
 
     @property
     def model_id(self) -> str:

@@ -82,6 +82,12 @@ class Session:
         logits, embedding = self.fetch({"image": images})
         return logits, embedding
 
+    def because(self, requested: str, reason: str) -> "Session":
+        """The same session, with another account of how its provider came about."""
+        return Session(
+            self._session, ProviderReport(requested, self.provider.obtained, reason), self.threads, self._interface
+        )
+
     def fetch(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run a model of any interface: its inputs by name in, its outputs in the interface's order out."""
         outputs: list[NDArray[Any]] = self._session.run(list(self._interface.outputs), feed)

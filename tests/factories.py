@@ -4,13 +4,22 @@ import hashlib
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from sightline.runtime.golden import GOLDEN_NAME, GoldenCase, GoldenOutput, encode_golden, input_digest
-from sightline.runtime.manifest import DecisionPolicy, Embedding, FileEntry, Manifest, Variant, encode_manifest
+from sightline.runtime.manifest import (
+    DecisionPolicy,
+    Embedding,
+    FileEntry,
+    GateResult,
+    Manifest,
+    Variant,
+    encode_manifest,
+)
 from sightline.runtime.preprocess import Image, InputSpec, decode_image, prepare
 from sightline.runtime.session import open_session
 
@@ -96,6 +105,52 @@ def tiny_bundle(folder: Path, labels: tuple[str, ...] = tuple(COLOURS), policy: 
     return folder
 
 
+def two_variants(
+    folder: Path,
+    spoiled: str = "",
+    gate: GateResult | None = None,
+    default: str = "int8",
+    int8_top1: float = 0.9,
+    sharpness: float = 40.0,
+) -> Path:
+    """Write a bundle whose "int8" is another net of its own precision by name alone; both are real.
+
+    `spoiled` names a variant whose golden answers are another net's.
+    """
+    labels = tuple(COLOURS)
+    models = {"fp32": tiny_model(labels, sharpness), "int8": tiny_model(labels, sharpness + 1)}
+    answers = {name: tiny_model(labels[::-1]) if name == spoiled else model for name, model in models.items()}
+    golden = _golden(answers["fp32"], labels)
+    cases = [_golden_cases(model, labels) for model in (answers["fp32"], answers["int8"])]
+    joined = [
+        GoldenCase(one.image, one.input_sha256, {"fp32": one.outputs["fp32"], "int8": other.outputs["fp32"]})
+        for one, other in zip(*cases, strict=True)
+    ]
+    files = {
+        **golden,
+        GOLDEN_NAME: encode_golden(joined),
+        **{f"model.{name}.onnx": model for name, model in models.items()},
+    }
+    entries = {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
+    top1 = {"fp32": 0.9, "int8": int8_top1}
+    variants = tuple(
+        Variant(name, name, "any", f"model.{name}.onnx", entries[f"model.{name}.onnx"].sha256, 1, top1[name])
+        for name in models
+    )
+    manifest = Manifest(
+        arch="tiny",
+        labels=labels,
+        input=SPEC,
+        embedding=Embedding(_FEATURES, entries["model.fp32.onnx"].sha256[:16]),
+        variants=variants,
+        default_variant=default,
+        files=entries,
+        gate=gate or GateResult(True, "int8", max_drop=0.5),
+    )
+    write_bundle(folder, manifest, files)
+    return folder
+
+
 def write_bundle(folder: Path, manifest: Manifest, files: dict[str, bytes]) -> None:
     """Write a manifest, with its id computed, and its files."""
     for name, data in files.items():
@@ -107,6 +162,10 @@ def write_bundle(folder: Path, manifest: Manifest, files: dict[str, bytes]) -> N
 def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
     """Scale rows to unit length."""
     return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _golden_cases(model: bytes, labels: tuple[str, ...]) -> list[GoldenCase]:
+    return msgspec.json.decode(_golden(model, labels)[GOLDEN_NAME], type=list[GoldenCase])
 
 
 def _golden(model: bytes, labels: tuple[str, ...]) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from sightline.runtime.gallery import Catalogue, open_catalogue
 from sightline.runtime.manifest import MULTI_LABEL, Manifest
 from sightline.runtime.multilabel import evaluate_labels
 
+from ..advice import tell_advice
 from ..console import ConsoleReporter, print_json, print_table
 from ..label_figures import print_labels
 from ..options import device_options
@@ -72,6 +73,7 @@ def command(
     images = images if several else match_labels(images, loaded.labels)
     check_columns(images, columns)
     recognizer = Recognizer(loaded, provider, variant, threads)
+    tell_advice(recognizer)
     lookup = open_catalogue(gallery, recognizer.model_id, create=False) if gallery else None
     with nullcontext() if lookup is None else lookup:
         kept, answers = _answer(recognizer, images, lookup)

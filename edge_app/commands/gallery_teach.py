@@ -53,6 +53,7 @@ def build(
     from sightline.runtime.dataset import match_labels, read_dataset
     from sightline.runtime.gallery import open_catalogue
 
+    from ..advice import tell_advice
     from ..console import ConsoleReporter
     from ..embedding import ModelChoice
     from ..enrolment import enrol
@@ -60,6 +61,7 @@ def build(
     choice = ModelChoice(bundle, provider, variant, threads)
     embedder, reporter = choice.open(), ConsoleReporter()
     recognizer = embedder.recognizer
+    tell_advice(recognizer, reporter)
     images = match_labels(read_dataset(data, label_column), recognizer.labels)
     embed = _embed(embedder, choice, workers, cluster)
     dim = recognizer.bundle.embedding.dim

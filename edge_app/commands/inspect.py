@@ -6,6 +6,7 @@ import msgspec
 from sightline.runtime import Bundle
 from sightline.runtime.manifest import RECOGNISES, Manifest
 
+from ..advice import describe_choice
 from ..console import print_json, print_table
 
 
@@ -19,11 +20,15 @@ def command(bundle: str, as_json: bool) -> None:
     Example:
       sightline inspect kiosk.bundle
     """
-    manifest = Bundle.load(bundle).manifest
+    loaded = Bundle.load(bundle)
+    manifest = loaded.manifest
+    kept, chosen = describe_choice(loaded) if manifest.task in RECOGNISES else (None, "")
     if as_json:
-        print_json(msgspec.to_builtins(manifest))
+        print_json({**msgspec.to_builtins(manifest), "tuned": kept})
     else:
         _print(manifest)
+        if chosen:
+            click.echo(f"tuned: {chosen}")
 
 
 def _print(manifest: Manifest) -> None:

@@ -20,7 +20,7 @@ def examine_bundle(path: str, root: Path) -> list[Finding]:
     golden = msgspec.json.decode(outcome.said)["golden"]
     images = sum(one["images"] for one in golden.values())
     whole = ok("bundle", f"whole, {images} golden answers of {', '.join(golden)} as exported")
-    return [whole, *_suits(path, root)]
+    return [whole, *_suits(path, root), *_tuned(path)]
 
 
 def examine_gallery(path: str) -> Finding:
@@ -32,6 +32,19 @@ def examine_gallery(path: str) -> Finding:
             "gallery", Level.FAIL, said, f"sightline gallery check {path}; a copy or an export is the way back"
         )
     return ok("gallery", " ".join(outcome.said.split()))
+
+
+def _tuned(path: str) -> list[Finding]:
+    outcome = run_sightline("inspect", path, "--json")
+    kept = None if outcome.trouble else msgspec.json.decode(outcome.said).get("tuned")
+    remedy = f"sightline tune {path}"
+    if kept is None:
+        return [Finding("tuned", Level.NOTE, "what runs the bundle fastest here was not measured", remedy)]
+    if kept["changes"]:
+        return [Finding("tuned", Level.WARN, f"the choice does not hold: {'; '.join(kept['changes'])}", remedy)]
+    one, many = kept["tuned"]["one"], kept["tuned"]["many"]
+    words = [f"{choice['variant']} on {choice['provider']}, {choice['threads']} threads" for choice in (one, many)]
+    return [ok("tuned", f"{words[0]}; folders: {words[1]}")]
 
 
 def _suits(path: str, root: Path) -> list[Finding]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sightline.runtime import Bundle, Recognizer
 from sightline.runtime.errors import InputError
+from sightline.runtime.providers import available_providers
 from sightline.runtime.recognition import Decision, Match
 
 from ..steady import Votes
@@ -96,7 +97,7 @@ class Replayer:
     Args:
         trace: The trace.
         bundle: A bundle to answer with; None takes those that the trace keeps.
-        provider: What runs the model.
+        provider: What runs the model; "auto" takes what answered, where it is to be had.
         variant: The variant; None takes the one that answered.
     """
 
@@ -154,12 +155,16 @@ class Replayer:
         self._votes.resume(shot.said.shown.label)
         return None
 
+    def _provider_of(self, recorded: str) -> str:
+        """What answered then, where it is to be had and no other was asked for: another one rounds otherwise."""
+        return recorded if self._provider == "auto" and recorded in available_providers() else self._provider
+
     def _open(self, bundle_id: str) -> tuple[Recognizer, KeptGallery]:
         if bundle_id not in self._opened:
             path = self._bundle or self._trace.bundle(bundle_id)
             if not path.exists():
                 raise InputError(f"the bundle {bundle_id[:12]} of this trace is not at '{path}': give it with --bundle")
-            recognizer = Recognizer(Bundle.load(path), self._provider, self._variant)
+            recognizer = Recognizer(Bundle.load(path), self._provider_of(self._trace.about.provider), self._variant)
             self._opened[bundle_id] = recognizer, KeptGallery(recognizer.model_id, self._trace.entries())
         return self._opened[bundle_id]
 
