@@ -53,7 +53,7 @@ class Journal:
         if self._writer is None:
             return
         head = {"time": _when(frame.taken_s), "frame": frame.number, "age_ms": round(age_ms, 3)}
-        self._write({**head, **seen.shown.to_dict(), "frame_label": seen.recognition.decision.label})
+        self._write({**head, **seen.to_dict(), "frame_label": seen.recognition.decision.label})
 
     def passed(self, frame: Frame, age_ms: float) -> None:
         """Write nothing: the last line holds."""

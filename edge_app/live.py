@@ -5,18 +5,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from sightline.runtime import Bundle, Gallery, InputError, InputSpec, Recognizer, SightlineError
+from sightline.runtime import Gallery, InputError, Recognizer, SightlineError
+from sightline.runtime.manifest import RECOGNISES
+from sightline.runtime.objects import ObjectRecognizer
 from sightline.runtime.reporter import QuietReporter, Reporter
+from sightline.runtime.segmenter import Segmenter
 
+from .advice import tell_advice
 from .controls import Lines, Stop, Wish
 from .heat import read_heat
 from .journal import Journal
 from .listeners import Listener
 from .loop import Limits, Loop, Parts
+from .opening import Model, ObjectOptions, open_finder, open_model
 from .outputs.metrics import Told
 from .outputs.outputs import Outputs, open_metrics, open_outputs
 from .outputs.settings import OutputOptions
@@ -70,6 +75,7 @@ class RunOptions:
         variant: The variant of the model.
         threads: Threads within an operator; None takes the cores.
         outputs: Where decisions go besides `json`.
+        objects: How objects are looked for, where they are.
     """
 
     bundle: str
@@ -92,6 +98,7 @@ class RunOptions:
     variant: str = "auto"
     threads: int | None = None
     outputs: OutputOptions = field(default_factory=OutputOptions)
+    objects: ObjectOptions = field(default_factory=ObjectOptions)
 
 
 def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None, reload: Wish | None = None) -> Summary:
@@ -126,7 +133,8 @@ def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None, 
         if stop:
             return Tally().summary()
         # On a slow board loading takes seconds, and who asked for the end meanwhile should not wait for more of it.
-        recognizer = _open_recognizer(options)
+        recognizer = _open_model(options)
+        tell_advice(recognizer, reporter)
         if stop:
             return Tally().summary()
         outputs = stack.enter_context(open_outputs(options.outputs, source.name, reporter.warn))
@@ -151,11 +159,12 @@ def run_live(options: RunOptions, stop: Stop, reporter: Reporter | None = None, 
     return summary
 
 
-def _open_recognizer(options: RunOptions) -> Recognizer:
-    return Recognizer(Bundle.load(options.bundle), options.provider, options.variant, options.threads)
+def _open_model(options: RunOptions) -> Model:
+    opened = (options.provider, options.variant, options.threads)
+    return open_model(options.bundle, *opened, options.objects, options.gallery)
 
 
-def _about(recognizer: Recognizer) -> dict[str, str]:
+def _about(recognizer: Model) -> dict[str, str]:
     return {
         "bundle_id": recognizer.bundle.bundle_id,
         "variant": recognizer.variant.name,
@@ -166,7 +175,7 @@ def _about(recognizer: Recognizer) -> dict[str, str]:
 def _open_parts(
     options: RunOptions,
     source: Source,
-    recognizer: Recognizer,
+    recognizer: Model,
     outputs: Outputs,
     stop: Stop,
     reload: Wish,
@@ -195,13 +204,14 @@ def _open_parts(
     told = Told(lambda: reader.status, outputs.statuses, lambda: _size(gallery), lambda: _about(model), heat, pace)
     metrics = stack.enter_context(open_metrics(options.outputs.metrics, told, reporter.say))
     page = _open_page(options, source, model, gallery, teacher, reporter, stack)
-    manner = _manner(options, source, recognizer.bundle.input_spec)
+    finder = open_finder(recognizer, options.objects, options.provider, options.threads, model)
+    manner = _manner(options, source, recognizer, model, finder)
     tracer = _open_tracer(options.outputs, source, model, gallery, manner, reporter, stack)
     heard: tuple[Listener, ...] = tuple(one for one in (page, tracer) if one is not None)
     listeners = (*outputs.listeners, *metrics, supervisor, *heard)
     return Parts(
         reader=reader,
-        recognizer=model,
+        recognizer=model if isinstance(recognizer, Recognizer) else None,
         journal=journal,
         overlay=Overlay(Thumbnails(partial(_crop, gallery) if gallery is not None else None)),
         gallery=gallery,
@@ -224,18 +234,18 @@ def _connect_s(options: RunOptions) -> float:
 
 
 def _reloadable(
-    options: RunOptions, recognizer: Recognizer, teachable: bool, reload: Wish
-) -> tuple[Recognizer, Gallery | None, Reloader]:
+    options: RunOptions, recognizer: Model, teachable: bool, reload: Wish
+) -> tuple[Model, Gallery | None, Reloader]:
     """Stand-ins for model and gallery that the reloader swaps, and the reloader."""
-    opened = _open_gallery(options.gallery, recognizer.model_id, teachable)
+    opened = _open_gallery(options.gallery, recognizer, teachable)
     model, gallery = Handle(recognizer), Handle(opened) if opened is not None else None
 
     def open_again() -> Opened:
-        fresh = _open_recognizer(options)
+        fresh = _open_model(options)
         spec = fresh.bundle.input_spec
         # The first pass of a session allocates: it belongs here, not into the loop.
         fresh.run(np.zeros((1, spec.height, spec.width, 3), np.uint8))
-        return Opened(fresh, _open_gallery(options.gallery, fresh.model_id, create=False))
+        return Opened(fresh, _open_gallery(options.gallery, fresh, create=False))
 
     reloader = Reloader(reload, open_again, model, gallery)
     return model.stand_in(), gallery.stand_in() if gallery is not None else None, reloader
@@ -253,7 +263,7 @@ def _check_kiosk(where: str) -> None:
 def _open_page(
     options: RunOptions,
     source: Source,
-    recognizer: Recognizer,
+    recognizer: Model,
     gallery: Gallery | None,
     teacher: Teacher | None,
     reporter: Reporter,
@@ -263,7 +273,7 @@ def _open_page(
         return None
     from .kiosk import open_kiosk
 
-    region = _region(options)
+    region = _region(options) if _answers_frames(options, recognizer) else None
     page = open_kiosk(options.kiosk, source, recognizer, gallery, teacher, reporter, options.teach_label, region)
     stack.callback(page.close)
     return page
@@ -272,7 +282,7 @@ def _open_page(
 def _open_tracer(
     options: OutputOptions,
     source: Source,
-    recognizer: Recognizer,
+    recognizer: Model,
     gallery: Gallery | None,
     manner: Manner,
     reporter: Reporter,
@@ -280,6 +290,8 @@ def _open_tracer(
 ) -> Tracer | None:
     if options.trace is None:
         return None
+    if manner.finder is not None or manner.segmenter is not None:
+        raise InputError("--trace keeps one answer a frame, and here are several objects or areas: leave it out")
     tracer = open_tracer(options.trace, options.trace_bytes, source, recognizer, gallery, manner, reporter.warn)
     stack.callback(tracer.close)
     return tracer
@@ -294,12 +306,20 @@ def _size(gallery: Gallery | None) -> int | None:
     return len(gallery) if gallery is not None else None
 
 
-def _manner(options: RunOptions, source: Source, spec: InputSpec) -> Manner:
+def _manner(
+    options: RunOptions, source: Source, opened: Model, model: Model, finder: ObjectRecognizer | None
+) -> Manner:
     brisk = options.fps is None or options.fps >= _VOTING_FPS
     votes = options.smooth or (LIVE_VOTES if source.live and brisk else 1)
     # A file is asked for its frames, every one; a camera is asked what is there.
     gated, traced = source.live and not options.every_frame, options.outputs.trace is not None
-    return Manner(options.k, _region(options), votes, gated, traced, spec)
+    segmenter = cast(Segmenter, model) if isinstance(opened, Segmenter) else None
+    return Manner(options.k, _region(options), votes, gated, traced, opened.bundle.input_spec, finder, segmenter)
+
+
+def _answers_frames(options: RunOptions, recognizer: Model) -> bool:
+    """Whether an answer is of a whole frame, and not of an object or a place in it."""
+    return recognizer.bundle.manifest.task in RECOGNISES and options.objects.detector is None
 
 
 def _region(options: RunOptions) -> Region:
@@ -316,8 +336,10 @@ def _open_window(source: Source, reporter: Reporter, stack: ExitStack) -> Window
     return window
 
 
-def _open_gallery(path: str | None, model_id: str, create: bool) -> Gallery | None:
-    return None if path is None else Gallery.open(path, model=model_id, create=create)
+def _open_gallery(path: str | None, recognizer: Model, create: bool) -> Gallery | None:
+    if path is None or not isinstance(recognizer, Recognizer):
+        return None
+    return Gallery.open(path, model=recognizer.model_id, create=create)
 
 
 def _recorder(path: str | None, reader: Reader, stack: ExitStack) -> Recorder | None:

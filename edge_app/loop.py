@@ -16,12 +16,13 @@ from .connection import Frame
 from .controls import Command, Lines, Order, Stop
 from .journal import Journal
 from .listeners import Listener, Listeners
+from .objects import open_sight
 from .overlay import Notice, Overlay, View
 from .page import Page
 from .reader import Reader, State, Status
 from .recorder import Recorder, RecordingStopped
 from .reload import NotReloaded, Reloader
-from .sight import Answerer, Manner, Sight
+from .sight import Answerer, Manner, Seen
 from .tally import Summary, Tally
 from .teach import Refused, Removed, Taught, Teacher, TeachEvent
 from .window import KEYS, Prompt, Window
@@ -45,7 +46,7 @@ class Parts:
 
     Attributes:
         reader: Frames.
-        recognizer: Answers.
+        recognizer: Answers; None where the manner says who does.
         journal: Where answers and events are written.
         overlay: Draws what is shown and recorded.
         gallery: Where frames are looked up, or None.
@@ -61,7 +62,7 @@ class Parts:
     """
 
     reader: Reader
-    recognizer: Answerer
+    recognizer: Answerer | None
     journal: Journal
     overlay: Overlay
     gallery: Lookup | None = None
@@ -81,6 +82,7 @@ class _Shown:
     frame: Frame | None
     recognition: Recognition | None
     age_ms: float | None
+    seen: Seen | None = None
 
 
 class Loop:
@@ -109,7 +111,7 @@ class Loop:
         self._said: Status | None = None
         self._last: _Shown = _Shown(None, None, None)
         self._due_s = 0.0
-        self._sight = Sight(parts.recognizer, parts.gallery, parts.manner, self._complain)
+        self._sight = open_sight(parts.recognizer, parts.gallery, parts.manner, self._complain)
         self._notice: Notice | None = None
         self._notice_until_s = self._started_s = time.monotonic()
         self._prompt: Prompt | None = None
@@ -172,8 +174,8 @@ class Loop:
         else:
             self._hearers.passed(frame, age_ms)
         if seen.fresh and teacher is not None:
-            teacher.offer(self._sight.view(frame.image_bgr), seen.recognition, self._stream_s(frame))
-        self._last = _Shown(frame, seen.shown, age_ms)
+            teacher.offer(self._sight.lesson(frame.image_bgr), seen.recognition, self._stream_s(frame))
+        self._last = _Shown(frame, seen.shown, age_ms, seen)
         self._show(self._last)
         period_s = 1 / (self._parts.reader.fps or STILL_FPS)
         self._due_s = max(self._due_s + period_s, start)
@@ -209,6 +211,8 @@ class Loop:
             seen=self._sight.seen_box(shown.frame.image_bgr) if shown.frame is not None else None,
             paused=self._paused,
             slowed=self._parts.reader.pace.slowed,
+            objects=shown.seen.objects if shown.seen is not None else None,
+            segmentation=shown.seen.segmentation if shown.seen is not None else None,
         )
 
     def _keys(self) -> str:
@@ -304,7 +308,7 @@ class Loop:
             self._complain(fresh.message)
         elif fresh is not None:
             manner = replace(parts.manner, spec=fresh.recognizer.bundle.input_spec)
-            self._sight = Sight(parts.recognizer, parts.gallery, manner, self._complain)
+            self._sight = open_sight(parts.recognizer, parts.gallery, manner, self._complain)
             parts.overlay.forget()
             self._announce("Bundle and gallery were loaded again", True)
 

@@ -11,25 +11,25 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from sightline.runtime.box import Box
 from sightline.runtime.errors import SightlineError
 from sightline.runtime.preprocess import Image, decode_image, resize_exact
-from sightline.runtime.recognition import Decision, Match, Recognition
+from sightline.runtime.recognition import Match, Recognition
+from sightline.runtime.segmenter import Segmentation
 
 from .lettering import BOLD, REGULAR, Colour, draw_text, shorten, text_width
+from .marks import AMBER, BLUE, GREEN, accent, draw_areas, draw_marks, marks_of
 from .reader import State, Status
-from .region import Box
+from .sight import SeenObject
 
 WHITE: Colour = (255, 255, 255)
 _SOFT: Colour = (205, 205, 205)
-_GREEN: Colour = (120, 214, 74)
-_BLUE: Colour = (247, 173, 84)
-_AMBER: Colour = (64, 180, 250)
 _RED: Colour = (88, 88, 240)
 _STATE_COLOURS = {
-    State.LIVE: _GREEN,
+    State.LIVE: GREEN,
     State.ENDED: _SOFT,
-    State.CONNECTING: _AMBER,
-    State.STALLED: _AMBER,
+    State.CONNECTING: AMBER,
+    State.STALLED: AMBER,
     State.LOST: _RED,
 }
 _HEADLINES = {
@@ -66,6 +66,8 @@ class View:
         seen: The part of the frame that reaches the model, marked by its corners, or None.
         paused: Whether a person stopped the run for a while.
         slowed: What holds frames back, in words; "" where nothing does.
+        objects: What a detector found, the most prominent first, which `recognition` is of; None without one.
+        segmentation: What is where, of the part `seen`, or None.
     """
 
     status: Status
@@ -79,6 +81,8 @@ class View:
     seen: Box | None = None
     paused: bool = False
     slowed: str = ""
+    objects: tuple[SeenObject, ...] | None = None
+    segmentation: Segmentation | None = None
 
 
 class Thumbnails:
@@ -144,9 +148,10 @@ class Overlay:
         if view.recognition is None:
             _absence(sheet, view, dim=frame_bgr is not None)
         else:
-            if view.seen is not None:
+            draw_found(canvas, view)
+            if view.seen is not None and view.segmentation is None:
                 _corners(sheet, view.seen)
-            self._answer(sheet, view.recognition)
+            self._answer(sheet, view.recognition, nothing=view.objects == ())
         _top(sheet, view)
         _messages(sheet, view)
         return canvas
@@ -155,14 +160,14 @@ class Overlay:
         """Drop the pictures of matches, after entries were removed."""
         self._thumbnails.forget()
 
-    def _answer(self, sheet: "_Sheet", recognition: Recognition) -> None:
+    def _answer(self, sheet: "_Sheet", recognition: Recognition, nothing: bool) -> None:
         bar = sheet.px(118)
         top = sheet.height - bar
         sheet.shade(0, top, sheet.width, bar)
-        accent = _accent(recognition.decision)
-        cv2.rectangle(sheet.canvas, (0, top), (max(3, sheet.px(8)) - 1, sheet.height), accent, -1)
+        colour = accent(recognition.decision)
+        cv2.rectangle(sheet.canvas, (0, top), (max(3, sheet.px(8)) - 1, sheet.height), colour, -1)
         left = sheet.width - self._matches(sheet, recognition.matches, top, bar)
-        _label(sheet, recognition, top, left, accent)
+        _label(sheet, recognition, top, left, colour, "nothing found" if nothing else "unknown")
 
     def _matches(self, sheet: "_Sheet", matches: tuple[Match, ...], top: int, bar: int) -> int:
         """Draw as many matches as fit in the right half; give the columns they take."""
@@ -187,6 +192,14 @@ class Overlay:
         similarity = f"{match.similarity:.2f}"
         sheet.centred(similarity, left, top + side - sheet.px(5), side, 18, WHITE, BOLD)
         sheet.centred(match.label, left, top + side + sheet.px(20), side + sheet.px(8), 17, WHITE)
+
+
+def draw_found(canvas: Image, view: View) -> None:
+    """Draw what lies in the picture itself, in place: boxes around objects, colours over areas."""
+    if view.segmentation is not None:
+        draw_areas(canvas, view.segmentation, view.seen)
+    if view.objects:
+        draw_marks(canvas, marks_of(view.objects))
 
 
 class _Sheet:
@@ -242,11 +255,11 @@ def _corners(sheet: _Sheet, box: Box) -> None:
             cv2.line(sheet.canvas, corner, tip, colour, width)
 
 
-def _label(sheet: _Sheet, recognition: Recognition, top: int, right: int, accent: Colour) -> None:
+def _label(sheet: _Sheet, recognition: Recognition, top: int, right: int, colour: Colour, else_name: str) -> None:
     decision = recognition.decision
     left, size = sheet.px(28), sheet.px(50)
     room = right - left - sheet.px(12)
-    name = decision.label if decision.known and decision.label is not None else "unknown"
+    name = decision.label if decision.known and decision.label is not None else else_name
     if text_width(name, size, BOLD) > room:
         size = sheet.px(36)
     line = shorten(name, size, room, BOLD)
@@ -256,7 +269,7 @@ def _label(sheet: _Sheet, recognition: Recognition, top: int, right: int, accent
     track, thick = top + sheet.px(84), sheet.px(8)
     wide = min(sheet.px(150), max(1, room - sheet.px(60)))
     cv2.rectangle(sheet.canvas, (left, track), (left + wide, track + thick), (95, 95, 95), -1)
-    cv2.rectangle(sheet.canvas, (left, track), (left + min(wide, int(filled)), track + thick), accent, -1)
+    cv2.rectangle(sheet.canvas, (left, track), (left + min(wide, int(filled)), track + thick), colour, -1)
     start = left + wide + sheet.px(14)
     said = shorten(_how(recognition), sheet.px(22), right - start, REGULAR)
     sheet.text(said, start, track + sheet.px(12), 22, WHITE)
@@ -270,12 +283,6 @@ def _how(recognition: Recognition) -> str:
         return f"{decision.confidence:.0%}"
     guess = recognition.top[0] if recognition.top else None
     return f"{guess.probability:.0%} {guess.label}?" if guess else ""
-
-
-def _accent(decision: Decision) -> Colour:
-    if not decision.known:
-        return _AMBER
-    return _BLUE if decision.decided_by == "gallery" else _GREEN
 
 
 def _absence(sheet: _Sheet, view: View, dim: bool) -> None:
@@ -308,11 +315,11 @@ def _top(sheet: _Sheet, view: View) -> None:
 
 def _messages(sheet: _Sheet, view: View) -> None:
     if view.prompt is not None:
-        _box(sheet, f"Name: {view.prompt}_", "Enter learns it, Esc leaves", _BLUE)
+        _box(sheet, f"Name: {view.prompt}_", "Enter learns it, Esc leaves", BLUE)
     elif view.progress is not None:
-        _box(sheet, "Learning: turn it a little", "", _BLUE, view.progress)
+        _box(sheet, "Learning: turn it a little", "", BLUE, view.progress)
     elif view.notice is not None:
-        _box(sheet, view.notice.text, "", _GREEN if view.notice.good else _RED)
+        _box(sheet, view.notice.text, "", GREEN if view.notice.good else _RED)
 
 
 def _box(sheet: _Sheet, text: str, hint: str, colour: Colour, progress: float | None = None) -> None:

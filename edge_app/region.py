@@ -2,18 +2,9 @@
 
 from dataclasses import dataclass
 
+from sightline.runtime.box import Box
 from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import Image, InputSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle in pixels: rows `top` to `bottom`, columns `left` to `right`, ends excluded."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +57,7 @@ class Region:
         """The part of a frame, without a copy."""
         if self == _WHOLE:
             return frame_bgr
-        box = self.box(*frame_bgr.shape[:2])
-        return frame_bgr[box.top : box.bottom, box.left : box.right]
+        return self.box(*frame_bgr.shape[:2]).of(frame_bgr)
 
     def seen(self, rows: int, columns: int, spec: InputSpec) -> Box:
         """The part that reaches the model, after the centred crop of its input."""

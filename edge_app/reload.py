@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from sightline.runtime import Gallery, Recognizer
+from sightline.runtime import Gallery
 from sightline.runtime.errors import SightlineError
 
 from .controls import Wish
+from .opening import Model
 
 Part = TypeVar("Part")
 _CLOSE_S = 1.0
@@ -42,7 +43,7 @@ class Handle(Generic[Part]):
 class Opened:
     """What one opening gives."""
 
-    recognizer: Recognizer
+    recognizer: Model
     gallery: Gallery | None
 
 
@@ -67,7 +68,7 @@ class Reloader:
         self,
         wish: Wish,
         open: Callable[[], Opened],
-        recognizer: Handle[Recognizer],
+        recognizer: Handle[Model],
         gallery: Handle[Gallery] | None,
     ) -> None:
         self._wish, self._open, self._recognizer, self._gallery = wish, open, recognizer, gallery

@@ -43,14 +43,14 @@ def measure_latency(sessions: Mapping[str, Session], images: Image, reference: s
     """
     for session in sessions.values():
         for _ in range(_WARM_UP):
-            session.run(images[:1])
+            session.fetch({"image": images[:1]})
     times: dict[str, list[float]] = {name: [] for name in sessions}
     end = perf_counter() + _BUDGET_S
     for turn in range(_MOST_ROUNDS):
         image = images[turn % len(images)][None]
         for name, session in sessions.items():
             start = perf_counter()
-            session.run(image)
+            session.fetch({"image": image})
             times[name].append((perf_counter() - start) * 1e3)
         if perf_counter() > end and turn >= 10:
             break

@@ -54,15 +54,26 @@ def read_onnx_file(path: str | Path) -> OnnxFile:
         InputError: It is missing, no ONNX, already quantized, of an opset that cannot be used, has several inputs,
             weights outside the file, operators outside the standard, or weights that are not finite.
     """
+    model = read_graph(path)
+    image, shape, pixels = _image_input(model, path)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    return OnnxFile(Path(path), model, _working_opset(model, path), image, shape, pixels, metadata)
+
+
+def read_graph(path: str | Path) -> ModelProto:
+    """Read a graph of any inputs, functions inlined, constants as initializers; refuses what `read_onnx_file` does.
+
+    Raises:
+        InputError: It is missing, no ONNX, already quantized, of an opset that cannot be used, has weights outside the
+            file or that are not finite, or operators outside the standard.
+    """
     model = _load(Path(path))
     _refuse_external_data(model, path)
     model = inliner.inline_local_functions(model) if model.functions else model
     _constants_to_weights(model)
     _refuse_operators(model, path)
     _refuse_weights(model, path)
-    image, shape, pixels = _image_input(model, path)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    return OnnxFile(Path(path), model, _working_opset(model, path), image, shape, pixels, metadata)
+    return model
 
 
 def _load(path: Path) -> ModelProto:

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 from onnxscript import opset20
+from torch import nn
 
-from sightline.models import RecognitionModel
 from sightline.runtime.errors import BundleError
 from sightline.runtime.preprocess import InputSpec
 
@@ -31,15 +31,16 @@ OUTPUT_NAMES = ("logits", "embedding")
 PRODUCER = "sightline"
 
 
-def export_onnx(model: RecognitionModel, spec: InputSpec) -> ModelProto:
-    """Export a recognition model as one float ONNX graph.
+def export_onnx(model: nn.Module, spec: InputSpec, outputs: tuple[str, ...] = OUTPUT_NAMES) -> ModelProto:
+    """Export a model as one float ONNX graph.
 
     Args:
-        model: The model; put into evaluation mode.
+        model: A recognition model, or another that takes pixels; put into evaluation mode.
         spec: The input size that is written into the graph; the batch stays free.
+        outputs: Names of what it gives, in order.
 
     Returns:
-        A checked model: input `image` uint8 [batch, height, width, 3] RGB, outputs `logits` float32
+        A checked model: input `image` uint8 [batch, height, width, 3] RGB, outputs as named: `logits` float32
         [batch, classes] and `embedding` float32 [batch, dim]; weights inside, no notes.
 
     Raises:
@@ -54,14 +55,14 @@ def export_onnx(model: RecognitionModel, spec: InputSpec) -> ModelProto:
             opset_version=OPSET,
             external_data=False,
             input_names=[INPUT_NAME],
-            output_names=list(OUTPUT_NAMES),
+            output_names=list(outputs),
             dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
             custom_translation_table={torch.ops.aten.adaptive_avg_pool2d.default: _average_pool},
             verbose=False,
         )
     assert program is not None
     exported = tidy(program.model_proto)
-    check_interface(exported, spec)
+    check_interface(exported, spec, outputs)
     return exported
 
 
@@ -79,7 +80,7 @@ def tidy(model: ModelProto) -> ModelProto:
     return tidied
 
 
-def check_interface(model: ModelProto, spec: InputSpec) -> None:
+def check_interface(model: ModelProto, spec: InputSpec, outputs: tuple[str, ...] = OUTPUT_NAMES) -> None:
     """Raise BundleError unless the graph is what the device expects."""
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets != {"": OPSET}:
@@ -96,8 +97,8 @@ def check_interface(model: ModelProto, spec: InputSpec) -> None:
         raise BundleError(f"the exported input has shape {shape}, not [batch, {spec.height}, {spec.width}, 3]")
     if image.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
         raise BundleError("the exported input is not uint8")
-    if tuple(value.name for value in model.graph.output) != OUTPUT_NAMES:
-        raise BundleError(f"the exported graph does not give {' and '.join(OUTPUT_NAMES)}")
+    if tuple(value.name for value in model.graph.output) != outputs:
+        raise BundleError(f"the exported graph does not give {' and '.join(outputs)}")
 
 
 def remove_dead(model: ModelProto) -> None:

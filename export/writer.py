@@ -97,7 +97,7 @@ def golden_files(images: Sequence[LabelledImage], sessions: Mapping[str, Session
     cases: list[GoldenCase] = []
     for number, image in enumerate(images[:GOLDEN_IMAGES]):
         name = f"golden/{number}.jpg"
-        files[name] = _small_jpeg(read_image(image.path))
+        files[name] = golden_photo(read_image(image.path))
         prepared = prepare(decode_image(files[name], name), spec)
         outputs = {variant: _golden_output(session, prepared) for variant, session in sessions.items()}
         cases.append(GoldenCase(name, input_digest(prepared), outputs))
@@ -109,7 +109,8 @@ def _golden_output(session: Session, prepared: Image) -> GoldenOutput:
     return GoldenOutput(tuple(map(float, logits[0])), tuple(map(float, embedding[0])))
 
 
-def _small_jpeg(frame_bgr: Image) -> bytes:
+def golden_photo(frame_bgr: Image) -> bytes:
+    """Encode a photo as JPEG, small enough to travel in every bundle."""
     rows, columns = frame_bgr.shape[:2]
     shrink = min(1.0, _GOLDEN_SIDE / max(rows, columns))
     if shrink < 1:

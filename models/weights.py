@@ -7,6 +7,7 @@ said in the returned `LoadedWeights`, never passed over.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -52,35 +53,57 @@ def load_weights(model: RecognitionModel, weights: str) -> LoadedWeights:
     if weights == "none":
         return LoadedWeights("none", False, (), "random weights")
     if weights == "imagenet":
-        return _fill(model, _download(model), str(model.architecture.weights))
-    return _fill(model, _read(Path(weights)), weights)
+        return _fill(model, _imagenet(model), str(model.architecture.weights))
+    return _fill(model, read_state(Path(weights), "'imagenet' or 'none'"), weights)
 
 
-def _download(model: RecognitionModel) -> Mapping[str, Tensor]:
+def _imagenet(model: RecognitionModel) -> Mapping[str, Tensor]:
     entry = model.architecture.weights
     if entry is None:
         raise WeightsError(
             f"nobody publishes ImageNet weights of {model.architecture.name}: start from --weights none, or give a "
             f"file of your own with --weights FILE"
         )
+    return download_state(entry, f"ImageNet weights of {model.architecture.name}", ", or start from --weights none")
+
+
+def download_state(entry: Any, what: str, otherwise: str = "") -> Mapping[str, Tensor]:
+    """Give torchvision's published weights, downloaded once and checked by their hash.
+
+    Args:
+        entry: A member of a torchvision `WeightsEnum`.
+        what: What the message calls them.
+        otherwise: What else the message proposes.
+
+    Raises:
+        WeightsError: They are not on this machine and cannot be downloaded, or the download is damaged.
+    """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         state: Mapping[str, Tensor] = entry.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError) as error:
         name = entry.url.rsplit("/", 1)[-1]
         raise WeightsError(
-            f"ImageNet weights of {model.architecture.name} are not on this machine and cannot be downloaded "
-            f"({getattr(error, 'reason', error)}): fetch {entry.url} elsewhere and put it at {folder / name}, "
-            f"or give the file with --weights FILE, or start from --weights none"
+            f"{what} are not on this machine and cannot be downloaded ({getattr(error, 'reason', error)}): fetch "
+            f"{entry.url} elsewhere and put it at {folder / name}, or give the file with --weights FILE{otherwise}"
         ) from error
     except RuntimeError as error:
         raise WeightsError(f"the download of {entry.url} is damaged ({error}): delete it and try again") from error
     return state
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
+def read_state(path: Path, otherwise: str) -> Mapping[str, Tensor]:
+    """Read a state dict without unpickling.
+
+    Args:
+        path: The file.
+        otherwise: What else the message says could be named.
+
+    Raises:
+        WeightsError: It is missing or no state dict.
+    """
     if not path.is_file():
-        raise WeightsError(f"weights '{path}' do not exist: expected a torchvision state dict, 'imagenet' or 'none'")
+        raise WeightsError(f"weights '{path}' do not exist: expected a torchvision state dict, {otherwise}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch answers damaged bytes with whatever its unpickler trips over

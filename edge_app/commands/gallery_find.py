@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @click.argument("image", required=False)
 @click.option("--bundle", metavar="BUNDLE", help="The bundle that embeds IMAGE.")
 @click.option("--entry", type=int, metavar="ID", help="Search by an entry instead of an image; needs no bundle.")
+@click.option("--text", metavar="WORDS", help="Search by words instead of an image, with --words.")
+@click.option("--words", metavar="BUNDLE", help="The bundle that embeds --text: of the same pair as the gallery's.")
 @click.option("-k", "k", default=5, show_default=True, type=click.IntRange(1, 10_000), help="Matches to show.")
 @click.option("--label", metavar="NAME", help="Only among entries of this label.")
 @where_option
@@ -31,6 +33,8 @@ def search(
     image: str | None,
     bundle: str | None,
     entry: int | None,
+    text: str | None,
+    words: str | None,
     k: int,
     label: str | None,
     pairs: tuple[str, ...],
@@ -40,7 +44,7 @@ def search(
     variant: str,
     threads: int | None,
 ) -> int:
-    """Show the entries of GALLERY most similar to IMAGE, or to one of its entries.
+    """Show the entries of GALLERY most similar to IMAGE, to one of its entries, or to words.
 
     Embeddings have unit length: the inner product is the cosine, and the Euclidean distance gives the same order.
 
@@ -48,14 +52,17 @@ def search(
     Example:
       sightline gallery search shop.gallery photo.jpg --bundle kiosk.bundle -k 10
       sightline gallery search shop.gallery --entry 17 --where colour=red --metric euclidean
+      sightline gallery search shop.gallery --text 'a red mug' --words words.bundle
     """
     from sightline.runtime import Bundle, Recognizer, read_image
     from sightline.runtime.gallery import Metric, open_catalogue
 
     from ..console import print_json, print_table
 
-    if (image is None) == (entry is None):
-        raise click.UsageError("name either IMAGE or --entry")
+    if sum(one is not None for one in (image, entry, text)) != 1:
+        raise click.UsageError("name either IMAGE, --entry or --text")
+    if (text is None) != (words is None):
+        raise click.UsageError("--text and --words belong together: words are embedded by their own bundle")
     if image is not None and bundle is None:
         raise click.UsageError("missing option '--bundle': an image is embedded by the bundle")
     where, model_id = metadata_of(pairs), None
@@ -64,6 +71,11 @@ def search(
         frame_bgr = read_image(image)
         recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
         query, model_id = recognizer.embed([frame_bgr])[0], recognizer.model_id
+    if text is not None and words is not None:
+        from sightline.runtime.words import Words
+
+        encoder = Words(Bundle.load(words), provider, variant, threads)
+        query, model_id = encoder.embed([text])[0], encoder.model_id
     assert query is not None
     with open_catalogue(gallery, model_id, create=False) as opened:
         if isinstance(query, int) or label is not None or where:
@@ -73,7 +85,7 @@ def search(
     told = Metric(metric)
     if as_json:
         found = [{**_plain(match), "metric": metric, "value": told.of(match.similarity)} for match in matches]
-        print_json({"image": image, "entry": entry, "gallery": gallery, "matches": found})
+        print_json({"image": image, "entry": entry, "text": text, "gallery": gallery, "matches": found})
         return 0
     heading = "distance" if told is Metric.EUCLIDEAN else "similarity"
     rows = [(match.id, match.label, told.of(match.similarity), _words(match.metadata)) for match in matches]

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from ..opening import object_options
 from ..options import device_options
 from ..outputs.settings import output_options
 from ..service.config import config_option
@@ -34,6 +35,7 @@ _CONNECT = "Give up on a camera that never gave a frame [default: 10; with --kio
 @click.option("--max-frames", type=click.IntRange(1), metavar="N", help="End after N answers.")
 @click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="S", help="End after S seconds.")
 @click.option("--connect-timeout", "connect_s", type=click.FloatRange(0, min_open=True), metavar="S", help=_CONNECT)
+@object_options
 @output_options
 @device_options
 def command(max_frames: int | None, duration: float | None, **asked: Any) -> int:
@@ -44,6 +46,9 @@ def command(max_frames: int | None, duration: float | None, **asked: Any) -> int
 
     --kiosk serves a page on this machine that shows, teaches and keeps the gallery (extra 'kiosk').
 
+    --detector finds objects and answers each of them, with its box. A BUNDLE that detects or segments by itself shows
+    what it finds.
+
     Keys: t teaches what is in view, u takes the last one back, space pauses, q or Esc quits.
 
     \b
@@ -51,6 +56,7 @@ def command(max_frames: int | None, duration: float | None, **asked: Any) -> int
       sightline run kiosk.bundle --source 0 --gallery shop.gallery
       sightline run kiosk.bundle --source clip.mp4 --headless --json answers.jsonl --record shown.mp4
       sightline run kiosk.bundle --source 0 --gallery shop.gallery --kiosk
+      sightline run kiosk.bundle --source 0 --gallery shop.gallery --detector objects.bundle
     """
     from ..controls import Stop, Wish, stopped_by_signals
 

@@ -2,9 +2,9 @@
 
 import click
 
-from sightline.runtime import Bundle, Recognizer
+from sightline.runtime import Bundle
 from sightline.runtime.errors import BundleError
-from sightline.runtime.golden import check_golden
+from sightline.runtime.proof import check_answers
 
 from ..console import print_json
 from ..options import device_options
@@ -23,7 +23,7 @@ def command(bundle: str, as_json: bool, provider: str, variant: str, threads: in
     """
     loaded = Bundle.load(bundle)
     names = [one.name for one in loaded.manifest.variants] if variant == "auto" else [variant]
-    results = {name: check_golden(Recognizer(loaded, provider, name, threads)) for name in names}
+    results = {name: check_answers(loaded, provider, name, threads) for name in names}
     failures = [f"{name}: {failure}" for name, result in results.items() for failure in result.failures]
     if as_json:
         print_json({"bundle_id": loaded.bundle_id, "files": len(loaded.manifest.files), "golden": results})

@@ -181,7 +181,7 @@ class _Pages:
     async def _picture(self, moment: Moment | None, has: int, width: int) -> bytes:
         if moment is None or moment.frame is None or moment.frame.number == has:
             return b""
-        return await _aside(partial(self._pictures.jpeg, moment.frame, width))
+        return await _aside(partial(self._pictures.jpeg, moment.frame, moment.view, width))
 
     async def health(self, request: Request) -> Response:
         rows = await _aside(partial(self._site.shelf.facts))

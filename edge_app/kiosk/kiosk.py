@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 from sightline.runtime import Gallery, Recognizer
 from sightline.runtime.reporter import Reporter
@@ -14,6 +15,7 @@ from sightline.runtime.reporter import Reporter
 from ..connection import Frame
 from ..controls import Order
 from ..listeners import Deaf
+from ..opening import Model
 from ..overlay import View
 from ..region import Region
 from ..sources import Source
@@ -120,7 +122,7 @@ class Kiosk(Deaf):
 def open_kiosk(
     where: str,
     source: Source,
-    recognizer: Recognizer,
+    recognizer: Model,
     gallery: Gallery | None,
     teacher: Teacher | None,
     reporter: Reporter,
@@ -151,7 +153,7 @@ def open_kiosk(
     door = replace(door, address=address)
     kiosk = Kiosk(teacher, address.url)
     facts = _facts(source, gallery, teacher, preset)
-    explainer = Explainer(recognizer, gallery, region) if region is not None else None
+    explainer = Explainer(cast(Recognizer, recognizer), gallery, region) if region is not None else None
     site = Site(kiosk.feed, kiosk, Shelf(gallery), explainer, door, facts, partial(_engine, recognizer))
     kiosk.start(Server(make_app(site, reporter.warn), listening, kiosk.feed))
     reporter.say(f"kiosk page: {kiosk.url}")
@@ -160,7 +162,7 @@ def open_kiosk(
     return kiosk
 
 
-def _engine(recognizer: Recognizer) -> list[tuple[str, str]]:
+def _engine(recognizer: Model) -> list[tuple[str, str]]:
     threads = f"{recognizer.threads} thread{'s' if recognizer.threads != 1 else ''}"
     return [
         ("Model", f"{recognizer.bundle.manifest.arch}, {recognizer.variant.name}"),

@@ -149,7 +149,7 @@ def describe(moment: Moment | None, boot: str, assets: str, live: bool, can: Abi
         version=moment.version,
         camera=_camera(moment, live, silent),
         picture=_picture(moment),
-        answer=_answer(recognition) if recognition is not None else None,
+        answer=_answer(recognition) if recognition is not None and moment.view.objects != () else None,
         matches=tuple(map(_card, recognition.matches)) if recognition is not None else (),
         teaching=_teaching(moment),
         told=tuple(map(_told, moment.happenings)),

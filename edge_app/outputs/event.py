@@ -60,16 +60,16 @@ class Announcer(Deaf):
     def __init__(self, outboxes: tuple[Outbox[Event], ...], source: str) -> None:
         self._outboxes, self._source = outboxes, source
         self._run, self._count = secrets.token_hex(4), 0
-        self._shown: tuple[str | None] | None = None
+        self._shown: tuple[str | None, ...] | None = None
+        self._label: str | None = None
 
     def decided(self, frame: Frame, seen: Seen, age_ms: float) -> None:
         """Announce an answer that differs from the last one."""
-        label = seen.shown.decision.label
-        if self._shown == (label,):
+        if self._shown == seen.labels:
             return
-        before = self._shown[0] if self._shown is not None else None
-        self._shown = (label,)
-        answer = seen.shown.to_dict()
+        before = self._label if self._shown is not None else None
+        self._shown, self._label = seen.labels, seen.shown.decision.label
+        answer = seen.to_dict()
         del answer["latency_ms"]
         self.announce("decision", frame=frame.number, age_ms=round(age_ms, 3), **answer, before=before)
 
