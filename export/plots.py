@@ -1,7 +1,7 @@
 """Training curves and the confusion matrix as pictures."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,33 @@ def plot_confusions(path: Path, counts: NDArray[np.int64], labels: Sequence[str]
     matrix, list_of_pairs = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     _draw_matrix(matrix, counts, [_short(label) for label in labels])
     _draw_pairs(list_of_pairs, counts, labels)
+    _save(figure, path)
+
+
+def plot_search(path: Path, trials: Sequence[tuple[int, float | None, bool]], weights: Mapping[str, float]) -> None:
+    """Draw what trials came to, the best so far, and how much each value mattered.
+
+    Args:
+        path: The PNG file.
+        trials: Number, value and whether it ran to its end; None where it came to nothing.
+        weights: Importance of each value tried, summing to 1; empty where too few trials tell.
+    """
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for whole, colour, name in ((True, _VAL, "to the end"), (False, _TRAIN, "stopped early")):
+        points = [(number, 100 * value) for number, value, done in trials if done == whole and value is not None]
+        left.plot([one[0] for one in points], [one[1] for one in points], "o", color=colour, label=name)
+    done = [(number, value) for number, value, whole in trials if whole and value is not None]
+    best = np.maximum.accumulate([100 * value for _, value in done]) if done else []
+    left.step([number for number, _ in done], best, where="post", color=_KEPT, linewidth=1, label="best so far")
+    left.set_xlabel("trial")
+    left.set_ylabel("%")
+    left.legend(frameon=False)
+    ordered = sorted(weights.items(), key=lambda item: item[1])
+    right.barh([name for name, _ in ordered], [100 * weight for _, weight in ordered], color=_VAL)
+    right.set_xlabel("share of the differences that it explains (fANOVA), %")
+    if not ordered:
+        right.set_title("too few trials to tell what mattered", fontsize=9)
     _save(figure, path)
 
 

@@ -27,6 +27,7 @@ class Recipe:
     Attributes:
         batch_size: Photos a step.
         lr: Peak learning rate of the trunk, SGD with Nesterov momentum.
+        lr_factor: Multiplies `lr`, whoever chose it: what a search moves.
         head_lr_factor: Learning rate of the classifier over that of the trunk, which is pretrained.
         momentum: Of SGD.
         weight_decay: On matrices; biases and batch norm have none. Ten times the usual: the photos are few.
@@ -79,6 +80,7 @@ class Recipe:
 
     batch_size: Annotated[int, Meta(ge=2)] = 32
     lr: Above0 = 0.02
+    lr_factor: Above0 = 1.0
     head_lr_factor: Above0 = 3.0
     momentum: Share = 0.9
     weight_decay: Least0 = 2e-3

@@ -55,9 +55,10 @@ def apply_recipe(text: str, base: Recipe, name: str = "recipe") -> Recipe:
     if given.get("optimizer", "sgd") != "sgd":
         base = replace(base, lr=_ADAPTIVE_LR)
     try:
-        return msgspec.convert({**asdict(base), **given}, Recipe)
+        recipe = msgspec.convert({**asdict(base), **given}, Recipe)
     except msgspec.ValidationError as error:
         raise InputError(f"recipe '{name}': {error}") from error
+    return replace(recipe, lr=recipe.lr * recipe.lr_factor, lr_factor=1.0)
 
 
 def _check_names(given: dict[str, Any], name: str) -> None:

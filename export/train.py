@@ -10,6 +10,7 @@ with the best checkpoint so far.
 import math
 import platform
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -38,6 +39,7 @@ __all__ = ["TrainOptions", "train"]
 
 # Pictures and files after the last evaluation, seconds.
 _WRITING_S = 6.0
+Follower = Callable[[Epoch], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,11 @@ class _Outcome:
 
 
 def train(
-    options: TrainOptions, resume: bool = False, reporter: Reporter | None = None, started: float | None = None
+    options: TrainOptions,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    started: float | None = None,
+    follow: Follower | None = None,
 ) -> RunDetails:
     """Train a model and write its RUN folder.
 
@@ -57,6 +63,7 @@ def train(
         resume: Go on where `out` was interrupted, or begin where it was not.
         reporter: Where progress goes; of several processes the first one's only.
         started: When the budget began, by `time.monotonic`; None for now.
+        follow: Told of every epoch of fine-tuning; what it raises ends training with nothing kept.
 
     Returns:
         The content of `run.json`. `stopped` is "interrupted" after Ctrl-C.
@@ -75,7 +82,7 @@ def train(
             if checkpoint:
                 options = _resumed(options, checkpoint)
             stage = prepare_stage(options, folder, checkpoint is not None, reporter, started, processes)
-            outcome = _learn(stage, checkpoint, reporter)
+            outcome = _learn(stage, checkpoint, reporter, follow)
             return _finish(stage, outcome, reporter)
     except OSError as error:
         raise InputError(
@@ -107,7 +114,7 @@ def _resumed(options: TrainOptions, checkpoint: Checkpoint) -> TrainOptions:
     return replace(before, out=options.out)
 
 
-def _learn(stage: Stage, checkpoint: Checkpoint | None, reporter: Reporter) -> _Outcome:
+def _learn(stage: Stage, checkpoint: Checkpoint | None, reporter: Reporter, follow: Follower | None) -> _Outcome:
     best = Best(len(stage.split.val))
     if checkpoint:
         best.load(checkpoint.best)
@@ -119,7 +126,7 @@ def _learn(stage: Stage, checkpoint: Checkpoint | None, reporter: Reporter) -> _
     stopped = "epochs" if stage.options.budget_s is None else "budget"
     try:
         if schedule.steps is not None or schedule.seconds is not None:
-            stopped = _fine_tune(stage, best, history, schedule, spent, checkpoint, reporter)
+            stopped = _fine_tune(stage, best, history, schedule, spent, checkpoint, reporter, follow)
     except KeyboardInterrupt:
         reporter.say("stopped: completing the run with the best weights so far (Ctrl-C again to leave at once)")
         stopped = "interrupted"
@@ -180,6 +187,7 @@ def _fine_tune(
     spent: float,
     checkpoint: Checkpoint | None,
     reporter: Reporter,
+    follow: Follower | None,
 ) -> str:
     paths = [image.path for image in stage.split.train]
     tuner = FineTuner(
@@ -210,6 +218,8 @@ def _fine_tune(
             if leads:
                 writer.write(Checkpoint(options, schedule, pace.spent(), history, tuner.state(), best.dump()))
             reporter.say(_describe(history[-1], tuner, stage.options.task))
+            if follow:
+                follow(history[-1])
             if tuner.progress > 0.5 and stalled(history, len(stage.split.val)) > stage.recipe.patience:
                 return "early"
     return "epochs" if pace.by_steps(tuner.step) else "budget"

@@ -84,10 +84,10 @@ def _print(report: "DataReport", out: str | None) -> None:
         ("shorter side", f"{middle} px, {_span(low, high)}"),
         ("mean, deviation of R G B", f"{_three(report.pixels.mean)}, {_three(report.pixels.deviation)}"),
         ("unreadable files", f"{len(report.unreadable)}"),
-        ("duplicates, same bytes", f"{sum(one.exact for one in report.duplicates)} groups"),
-        ("duplicates, nearly", f"{sum(not one.exact for one in report.duplicates)} groups"),
-        ("under several labels", f"{sum(one.contradict for one in report.duplicates)} groups"),
-        ("in several splits", f"{len(report.leaks)} groups"),
+        ("duplicates, same bytes", _groups(sum(one.exact for one in report.duplicates))),
+        ("duplicates, nearly", _groups(sum(not one.exact for one in report.duplicates))),
+        ("under several labels", _groups(sum(one.contradict for one in report.duplicates))),
+        ("in several splits", _groups(len(report.leaks))),
         ("doubtful labels", doubtful),
     ]
     print_table((report.data, "value"), rows)
@@ -105,6 +105,10 @@ def _print(report: "DataReport", out: str | None) -> None:
 
 def _span(low: int, high: int) -> str:
     return f"{low} to {high}" if low < high else f"{low}"
+
+
+def _groups(count: int) -> str:
+    return f"{count} group{'' if count == 1 else 's'}"
 
 
 def _three(values: tuple[float, ...]) -> str:

@@ -14,7 +14,10 @@ from ..patience import wait_asleep
 
 if TYPE_CHECKING:
     from sightline.export.run import RunDetails
+    from sightline.export.train import TrainOptions
 
+# Trials of a search that are shown; trials.csv has all.
+_SHOWN = 10
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -62,15 +65,18 @@ def parse_budget(text: str) -> float:
 )
 @click.option("--recipe", metavar="FILE", help="TOML file with training values of your own; see docs/training.md.")
 @click.option("--teacher", metavar="RUN", help="Finished run of a larger net to learn from.")
+@click.option("--search", type=click.IntRange(2), metavar="N", help="Try N settings, keep the best run.")
 @click.option("--resume", is_flag=True, help="Go on where RUN was interrupted, with its options.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(budget: str | None, recipe: str | None, resume: bool, as_json: bool, **asked: Any) -> int:
+def command(
+    budget: str | None, recipe: str | None, search: int | None, resume: bool, as_json: bool, **asked: Any
+) -> int:
     """Train on DATA: a folder of class folders, a CSV file, or torchvision:NAME.
 
     First a linear head on frozen features, in seconds, then fine-tuning while --epochs or --budget last.
     Ctrl-C keeps the best so far. With --task embedding a space for look-up is learned beside the classes, and the
     device answers by its gallery alone. With --task multi-label a photo has any number of labels: the CSV lists them
-    in one cell, or in several rows of one file.
+    in one cell, or in several rows of one file. --search shares --budget among its trials and goes on with --resume.
 
     \b
     Example:
@@ -80,6 +86,7 @@ def command(budget: str | None, recipe: str | None, resume: bool, as_json: bool,
       sightline train photos/ --arch lenet5 --weights none --recipe adam.toml --out run
       sightline train photos/ --task embedding --out run
       sightline train photos.csv --task multi-label --label-separator "|" --out run
+      sightline train photos/ --search 20 --budget 4h --out run
       sightline train photos/ --arch mobilenet_v1 --weights none --teacher big --out run
     """
     started = time.monotonic()
@@ -90,6 +97,8 @@ def command(budget: str | None, recipe: str | None, resume: bool, as_json: bool,
     from sightline.export.train import TrainOptions, train
 
     options = TrainOptions(budget_s=budget_s, recipe=read_recipe_file(recipe) if recipe else "", **asked)
+    if search is not None:
+        return _search(options, search, resume, as_json, started)
     details = train(options, resume, ConsoleReporter(), started)
     if os.environ.get("RANK", "0") != "0":
         # One of several processes of torch's launcher: the first one speaks for all.
@@ -102,6 +111,33 @@ def command(budget: str | None, recipe: str | None, resume: bool, as_json: bool,
         click.echo(f"interrupted: '{options.out}' is complete with the best so far; --resume goes on", err=True)
         return 130
     return 0
+
+
+def _search(options: "TrainOptions", trials: int, resume: bool, as_json: bool, started: float) -> int:
+    import msgspec
+
+    from sightline.export.search import search
+
+    found = search(options, trials, resume, ConsoleReporter(), started)
+    if as_json:
+        print_json({**msgspec.to_builtins(found.details), "trials": found.trials})
+    else:
+        best = sorted(found.trials, key=lambda one: (one.state != "complete", -(one.value or 0.0)))
+        rows = [(one.number, one.state, one.value or 0.0, one.seconds, _short(one.values)) for one in best[:_SHOWN]]
+        print_table(("trial", "", "value", "seconds", "with"), rows)
+        _print(options.out, found.details)
+        click.echo(
+            f"the best of {len(found.trials)} on the photos it was chosen by: others are answered a little worse"
+        )
+    if found.interrupted:
+        click.echo(f"interrupted: '{options.out}' is complete with the best so far; --resume goes on", err=True)
+    return 130 if found.interrupted else 0
+
+
+def _short(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in values.items()
+    )
 
 
 def _print(out: str, details: "RunDetails") -> None:

@@ -56,5 +56,5 @@ def test_the_commands_take_it(tmp_path, capsys):
 
 
 def test_a_task_that_this_program_does_not_know_is_refused(tmp_path):
-    with pytest.raises(BundleError, match="its task 'captions' is none of single-label, embedding"):
+    with pytest.raises(BundleError, match="its task 'captions' is none of single-label, multi-label, embedding"):
         Bundle.load(bundle_for(tmp_path / "kiosk.bundle", "captions"))
