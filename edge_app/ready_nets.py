@@ -113,7 +113,5 @@ def export_text(text: TextWords, out: str, as_json: bool) -> None:
 _OPTIONS = (
     click.option("--text-encoder", metavar="FILE", help="A float ONNX text encoder, for search by words."),
     click.option("--tokenizer", metavar="FILE", help="With --text-encoder: its tokenizer.json."),
-    click.option(
-        "--joint", metavar="BUNDLE", help="With --text-encoder: the bundle of its image encoder."
-    ),
+    click.option("--joint", metavar="BUNDLE", help="With --text-encoder: the bundle of its image encoder."),
 )
