@@ -1,11 +1,13 @@
 """Looks inside a graph while it runs: intermediate tensors as extra outputs."""
 
 from collections.abc import Sequence
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
+from sightline.runtime.errors import InputError
 from sightline.runtime.preprocess import Image
 
 from .onnx_graph import INPUT_NAME, serialize
@@ -27,6 +29,9 @@ class Probe:
             names: Tensors to give.
             integers: False keeps Quantize and Dequantize as they are written and computes in float between them,
                 which gives the same answer on every CPU.
+
+        Raises:
+            InputError: The folder of temporary files cannot hold the graph.
         """
         self.names = tuple(names)
         known = {value.name for value in model.graph.output}
@@ -37,8 +42,16 @@ class Probe:
         options.enable_cpu_mem_arena = False
         if not integers:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        # Protocol buffers merge by concatenation: the further outputs cost no copy of the weights.
-        self._session = open_graph(serialize(model) + serialize(more), options, "the graph")
+        try:
+            # By way of a file there is one copy of the weights less while it opens, and one less as long as it lives.
+            with NamedTemporaryFile(suffix=".onnx") as file:
+                # Protocol buffers merge by concatenation.
+                file.write(serialize(model))
+                file.write(serialize(more))
+                file.flush()
+                self._session = open_graph(file.name, options, "the graph")
+        except OSError as error:
+            raise InputError(f"no room for a temporary file of the graph: {error.strerror}") from error
 
     def run(self, images: Image) -> dict[str, NDArray[Any]]:
         """Run a batch, uint8 (batch, height, width, 3) RGB, and give each tensor by name."""

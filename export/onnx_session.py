@@ -16,7 +16,7 @@ def session_options() -> ort.SessionOptions:
 
 
 def open_graph(
-    model: bytes,
+    model: bytes | str,
     options: ort.SessionOptions | None = None,
     name: str = "the model",
     failure: type[SightlineError] = BundleError,
@@ -24,7 +24,7 @@ def open_graph(
     """Open a graph on the CPU.
 
     Args:
-        model: The bytes of the ONNX file.
+        model: The ONNX file, its bytes or its path. From bytes ONNX Runtime keeps a copy while the session lives.
         options: Of the session; None takes `session_options`.
         name: What the message calls it.
         failure: The class of the error.
