@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from hour import Hour, plain_loop
 from live_loop import camera, footprint
+from plain_loop import own_bytes
 from standstill import Watchman
 
 from sightline.edge_app import live, loop
@@ -136,7 +137,7 @@ def faults(cycles: int) -> None:
                 for tenth in range(1, 11):
                     while watch.losses < tenth * cycles // 10:
                         time.sleep(0.02)
-                    marks.append(footprint())
+                    marks.append((*own_bytes(), *footprint()[1:]))
                     longest.append(1e3 * max(watch.ticks))
                     watch.ticks = []
                 stop.ask("measured")
@@ -149,8 +150,9 @@ def faults(cycles: int) -> None:
     print(f"  the longest but for the lack of a processor: {watch.man.longest_fed}")
     print(f"  answers again after {np.median(watch.back):.2f} s (median), {max(watch.back):.2f} s (longest)")
     for index in (0, 4, 9):
-        rss, threads, files = marks[index]
-        print(f"  after {(index + 1) * cycles // 10}: {rss / 1e6:.1f} MB, {threads} threads, {files} file handles")
+        own, mapped, threads, files = marks[index]
+        size = f"{own / 1e6:.1f} MB of its own and {mapped / 1e6:.1f} of files"
+        print(f"  after {(index + 1) * cycles // 10}: {size}, {threads} threads, {files} file handles")
 
 
 def overhead(bundle: str | None, size: str, frames: int) -> None:
