@@ -103,14 +103,14 @@ def test_pictures_figures_and_page_are_those_of_the_new_bundle(tmp_path: Path, m
 
 def test_nothing_holds_on_to_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[weakref.ref[Recognizer]] = []
-    real = live._open_recognizer
+    real = live._open_model
 
     def noted(options: RunOptions) -> Recognizer:
         recognizer = real(options)
         opened.append(weakref.ref(recognizer))
         return recognizer
 
-    monkeypatch.setattr(live, "_open_recognizer", noted)
+    monkeypatch.setattr(live, "_open_model", noted)
     with running(tiny_bundle(tmp_path / "b"), headless=True) as run:
         run.wish.ask()
         run.hear("loaded again")
@@ -128,6 +128,6 @@ def test_a_library_that_fails_in_its_own_way_leaves_the_old_bundle(
         def fail(options: RunOptions) -> Recognizer:
             raise RuntimeError("surprise")
 
-        monkeypatch.setattr(live, "_open_recognizer", fail)
+        monkeypatch.setattr(live, "_open_model", fail)
         run.wish.ask()
         assert "RuntimeError: surprise" in run.hear("nothing was reloaded")
