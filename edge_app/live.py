@@ -211,7 +211,7 @@ def _open_parts(
     listeners = (*outputs.listeners, *metrics, supervisor, *heard)
     return Parts(
         reader=reader,
-        recognizer=model if isinstance(recognizer, Recognizer) else None,
+        recognizer=cast(Recognizer, model) if isinstance(recognizer, Recognizer) else None,
         journal=journal,
         overlay=Overlay(Thumbnails(partial(_crop, gallery) if gallery is not None else None)),
         gallery=gallery,
@@ -242,6 +242,8 @@ def _reloadable(
 
     def open_again() -> Opened:
         fresh = _open_model(options)
+        if type(fresh) is not type(recognizer):
+            raise InputError(f"'{options.bundle}' is now made for another task: start again with it")
         spec = fresh.bundle.input_spec
         # The first pass of a session allocates: it belongs here, not into the loop.
         fresh.run(np.zeros((1, spec.height, spec.width, 3), np.uint8))
@@ -292,7 +294,9 @@ def _open_tracer(
         return None
     if manner.finder is not None or manner.segmenter is not None:
         raise InputError("--trace keeps one answer a frame, and here are several objects or areas: leave it out")
-    tracer = open_tracer(options.trace, options.trace_bytes, source, recognizer, gallery, manner, reporter.warn)
+    tracer = open_tracer(
+        options.trace, options.trace_bytes, source, cast(Recognizer, recognizer), gallery, manner, reporter.warn
+    )
     stack.callback(tracer.close)
     return tracer
 

@@ -44,8 +44,9 @@ def accent(decision: Decision) -> Colour:
 
 def marks_of(objects: Sequence[SeenObject] | Sequence[FoundObject]) -> list[Mark]:
     """Give the marks of objects, the first of which is the most prominent."""
-    marks = []
-    for place, one in enumerate(objects):
+    marks: list[Mark] = []
+    every: Sequence[SeenObject | FoundObject] = objects
+    for place, one in enumerate(every):
         found = one.found if isinstance(one, SeenObject) else one
         decision = one.shown.decision if isinstance(one, SeenObject) else one.recognition.decision
         said = f"{decision.label} {decision.confidence:.0%}" if decision.known else f"unknown {found.detection.label}"
@@ -119,4 +120,5 @@ def _legend(canvas: Image, box: Box, segmentation: Segmentation, palette: NDArra
 
 
 def _scale(canvas: Image) -> float:
-    return max(0.5, min(canvas.shape[1] / 1120, canvas.shape[0] / 720))
+    height, width = canvas.shape[:2]
+    return float(max(0.5, min(width / 1120, height / 720)))

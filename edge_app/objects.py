@@ -63,15 +63,17 @@ class Tracks:
         mine = self._matched(found)
         seen = []
         for place, one in enumerate(found):
-            track = mine.get(place)
-            if track is None:
-                track = _Track(next(self._numbers), one, Votes(self._frames))
-                self._tracks.append(track)
+            track = mine.get(place) or self._begin(one)
             track.last, track.missed = one, 0
             decision = track.votes.decide(one.recognition.decision)
             seen.append(SeenObject(one, replace(one.recognition, decision=decision), track.number))
         self._tracks = [track for track in self._tracks if track.missed <= _PATIENCE]
         return tuple(seen)
+
+    def _begin(self, found: FoundObject) -> _Track:
+        track = _Track(next(self._numbers), found, Votes(self._frames))
+        self._tracks.append(track)
+        return track
 
     def _matched(self, found: Sequence[FoundObject]) -> dict[int, _Track]:
         """Pair objects with tracks, the largest overlap first."""

@@ -185,7 +185,7 @@ class FineTuner:
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         if self._metric:
-            return grouped_order(self._targets, PER_CLASS, rng)
+            return grouped_order(np.asarray(self._targets, np.int64), PER_CLASS, rng)
         return epoch_order(self._targets, self.model.classes, self._recipe.sampling, rng)
 
     def _jobs(self, order: NDArray[np.int64], pace: Pace) -> Iterator[_Job]:

@@ -88,7 +88,7 @@ def _focal(logits: Tensor, wanted: Tensor, gamma: float, weight: Tensor | None) 
 
 def _label_focal(logits: Tensor, wanted: Tensor, gamma: float, weight: Tensor | None) -> Tensor:
     """The same of each label's yes or no, as the paper has it; without its alpha, which `class_weights` stands for."""
-    every = sigmoid_focal_loss(logits, wanted, alpha=-1, gamma=gamma)
+    every: Tensor = sigmoid_focal_loss(logits, wanted, alpha=-1, gamma=gamma)
     return (every if weight is None else every * weight).sum(1).mean()
 
 

@@ -1,7 +1,5 @@
 """What one training step makes small, as one module: the model and everything that its answers are held against."""
 
-from typing import cast
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -87,4 +85,4 @@ class Objective(nn.Module):
             loss = loss + recipe.l1 * sum_of_magnitudes(self.model.parameters())
         if len(every) > count:
             loss = loss + recipe.negatives * self._none(every[count:])
-        return cast(Tensor, loss), logits.detach()
+        return loss, logits.detach()

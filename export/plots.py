@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def plot_search(path: Path, trials: Sequence[tuple[int, float | None, bool]], we
         points = [(number, 100 * value) for number, value, done in trials if done == whole and value is not None]
         left.plot([one[0] for one in points], [one[1] for one in points], "o", color=colour, label=name)
     done = [(number, value) for number, value, whole in trials if whole and value is not None]
-    best = np.maximum.accumulate([100 * value for _, value in done]) if done else []
+    best = list(accumulate((100 * value for _, value in done), max))
     left.step([number for number, _ in done], best, where="post", color=_KEPT, linewidth=1, label="best so far")
     left.set_xlabel("trial")
     left.set_ylabel("%")

@@ -91,7 +91,17 @@ def source_from_run(path: str | Path, seed: int = 0) -> ExportSource:
         raise InputError(f"photo '{missing}' of run '{path}' is gone: put it back, or train again")
     details = msgspec.to_builtins(run.details)
     choosing, evaluation = split_for_choosing(run.val, seed)
-    kept = ("data", "weights", "seed", "best_epoch", "stopped", "top1", "train_images", "val_images", "seconds")
+    kept: tuple[str, ...] = (
+        "data",
+        "weights",
+        "seed",
+        "best_epoch",
+        "stopped",
+        "top1",
+        "train_images",
+        "val_images",
+        "seconds",
+    )
     if run.details.mean_average_precision is not None:
         kept = (*kept, "mean_average_precision")
     return ExportSource(

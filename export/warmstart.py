@@ -45,8 +45,8 @@ def fit_head(
     layer = last_linear(model)
     weight = torch.zeros(layer.weight.shape, requires_grad=True)
     bias = torch.zeros(layer.bias.shape, requires_grad=True)
-    kind = "bce" if targets.ndim == 2 else "cross-entropy"
-    measure = make_loss(Recipe(loss=kind, label_smoothing=label_smoothing), targets, model.classes, inputs.device)
+    recipe = Recipe(loss="bce" if targets.ndim == 2 else "cross-entropy", label_smoothing=label_smoothing)
+    measure = make_loss(recipe, targets, model.classes, inputs.device)
     solver = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
