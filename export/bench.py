@@ -6,7 +6,7 @@ and lets the threads of the one before go to sleep. A peer that is not installed
 named with its reason. Needs numpy and the runtime; each peer brings its own.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,17 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.runtime.bundle import Bundle
-from sightline.runtime.errors import InputError, first_line
+from sightline.runtime.errors import InputError, SightlineError, first_line
 from sightline.runtime.golden import GOLDEN_NAME, GoldenCase
 from sightline.runtime.preprocess import Image, decode_image, prepare_batch
+from sightline.runtime.providers import available_providers
 from sightline.runtime.reporter import QuietReporter, Reporter
 from sightline.runtime.session import Session, open_session
 from sightline.runtime.turns import interleave
 
 from .bench_peers import PEERS, Peer, Run, process_threads_restored
 from .latency import describe_cpu
+from .roofline import Peaks, Work, count_work, measure_peaks
 
 OWN = "sightline"
+# Precisions whose work is counted; a peer that computes an fp32 file in bfloat16 has another limit.
+_COUNTED = ("fp32", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Entry:
         rounds: Timed inferences.
         speed: The fp32 variant's time over its own: the median over the turns.
         cosine: Between its logits and the fp32 variant's, the least over the photos.
+        least_ms: The shortest time that this machine's roofline allows its file; None where it computes otherwise.
     """
 
     tool: str
@@ -71,6 +76,7 @@ class Entry:
     rounds: int
     speed: float
     cosine: float
+    least_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,8 @@ class BenchReport:
         turns: Turns of each number of threads.
         entries: By threads, then by median.
         absent: Peers that took no part.
+        peaks: What this machine reaches, by threads; see `roofline`.
+        work: What an inference of each variant costs at least, by its name.
     """
 
     bundle_id: str
@@ -100,6 +108,8 @@ class BenchReport:
     turns: int
     entries: tuple[Entry, ...]
     absent: tuple[Absent, ...]
+    peaks: tuple[Peaks, ...]
+    work: dict[str, Work]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +165,8 @@ def bench(bundle: Bundle, options: BenchOptions | None = None, reporter: Reporte
     entries: list[Entry] = []
     absent: dict[str, str] = {}
     turns = options.most_turns
+    work = {one.name: count_work(bundle.read(one.file)) for one in bundle.manifest.variants}
+    peaks = {threads: measure_peaks(threads) for threads in options.threads}
     with process_threads_restored():
         for threads in options.threads:
             entered = _open(bundle, peers, threads, images, reporter)
@@ -163,9 +175,11 @@ def bench(bundle: Bundle, options: BenchOptions | None = None, reporter: Reporte
                 taken = take_turns(entered.contestants, images, options.seconds, options.most_turns, task.advance)
             absent |= {f"{one.tool} {one.file}": reason for one, reason in taken.failed}
             turns = min(turns, len(taken.times[0]))
-            entries += _entries(taken.contestants, taken.times, images, threads)
+            limits = {name: one.least_ms(peaks[threads]) for name, one in work.items()}
+            entries += _entries(taken.contestants, taken.times, images, threads, limits)
     named = tuple(Absent(tool, reason) for tool, reason in absent.items())
-    return BenchReport(bundle.bundle_id, bundle.manifest.arch, describe_cpu(), turns, tuple(entries), named)
+    about = (bundle.bundle_id, bundle.manifest.arch, describe_cpu())
+    return BenchReport(*about, turns, tuple(entries), named, tuple(peaks.values()), work)
 
 
 def take_turns(
@@ -210,6 +224,7 @@ def _open(bundle: Bundle, peers: Sequence[Peer], threads: int, images: Image, re
     for name, (precision, data) in models.items():
         session = open_session(data, "cpu", threads)
         entered.contestants.append(Contestant(OWN, precision, name, _logits_of(session)))
+    _open_providers(entered, models, threads)
     for peer in peers:
         reporter.say(f"opening {peer.name} with {threads} threads")
         for name, (precision, data) in models.items():
@@ -228,12 +243,29 @@ def _open(bundle: Bundle, peers: Sequence[Peer], threads: int, images: Image, re
     return entered
 
 
+def _open_providers(entered: _Field, models: Mapping[str, tuple[str, bytes]], threads: int) -> None:
+    """Sightline's own sessions elsewhere than on ONNX Runtime's CPU kernels; what cannot be opened is named."""
+    for provider in (one for one in available_providers() if one != "cpu"):
+        for name, (precision, data) in models.items():
+            tool = f"{OWN} {provider}"
+            try:
+                entered.contestants.append(
+                    Contestant(tool, precision, name, _logits_of(open_session(data, provider, threads)))
+                )
+            except SightlineError as error:
+                entered.absent[f"{tool} {name}"] = first_line(error)
+
+
 def _logits_of(session: Session) -> Run:
     return lambda image: session.run(image)[0]
 
 
 def _entries(
-    contestants: Sequence[Contestant], times: Sequence[NDArray[np.float64]], images: Image, threads: int
+    contestants: Sequence[Contestant],
+    times: Sequence[NDArray[np.float64]],
+    images: Image,
+    threads: int,
+    limits: Mapping[str, float],
 ) -> list[Entry]:
     reference = np.median(times[0], axis=1)
     expected = [np.asarray(contestants[0].run(image[None]), np.float64).ravel() for image in images]
@@ -257,6 +289,7 @@ def _entries(
                 spent.size,
                 speed,
                 cosine,
+                limits[contestant.file] if contestant.precision in _COUNTED else None,
             )
         )
     return sorted(found, key=lambda entry: entry.median_ms)

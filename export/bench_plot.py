@@ -47,7 +47,7 @@ def _panel(axis: "object", entries: list[Entry]) -> None:
         [max(0.0, entry.median_ms - entry.low_ms) for entry in entries],
         [max(0.0, entry.high_ms - entry.median_ms) for entry in entries],
     ]
-    colours = [_OWN if entry.tool == OWN else _PEER for entry in entries]
+    colours = [_OWN if entry.tool.startswith(OWN) else _PEER for entry in entries]
     axis.barh(names, medians, color=colours, xerr=spread, error_kw={"ecolor": "#334155", "elinewidth": 1})
     for row, entry in enumerate(entries):
         axis.annotate(
@@ -63,4 +63,8 @@ def _panel(axis: "object", entries: list[Entry]) -> None:
 
 
 def _kind(entry: Entry) -> str:
-    return entry.file if entry.tool == OWN or entry.precision in entry.file else f"{entry.precision} of {entry.file}"
+    return (
+        entry.file
+        if entry.tool.startswith(OWN) or entry.precision in entry.file
+        else f"{entry.precision} of {entry.file}"
+    )

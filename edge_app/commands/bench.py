@@ -35,28 +35,43 @@ if TYPE_CHECKING:
     "--seconds", default=20.0, show_default=True, type=click.FloatRange(0.1), help="Time for each number of threads."
 )
 @click.option("--plot", metavar="FILE", help="Also draw it, e.g. bench.png.")
+@click.option("--roofline", metavar="FILE", help="Also draw what the machine can, and how far each is from it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    bundle: str, threads: tuple[int, ...], peers: tuple[str, ...], seconds: float, plot: str | None, as_json: bool
+    bundle: str,
+    threads: tuple[int, ...],
+    peers: tuple[str, ...],
+    seconds: float,
+    plot: str | None,
+    roofline: str | None,
+    as_json: bool,
 ) -> None:
     """Time every variant of BUNDLE on this machine, in turns, beside the peers that are installed.
 
     One photo at a time, the same for all. The speed is fp32's time over each one's; the cosine compares its
-    logits with fp32's. Peers come with pip install 'sightline[peers]'; those that are missing are named.
+    logits with fp32's. Peers come with pip install 'sightline[peers]'; those that are missing are named. The
+    last column is the share of this machine's roofline: its measured peaks of int8, fp32 and memory against the work
+    that the file's graph costs at least.
 
     \b
     Example:
       sightline bench kiosk.bundle
       sightline bench kiosk.bundle --peer openvino --threads 1 --plot bench.png --json > bench.json
+      sightline bench kiosk.bundle --peer none --roofline roofline.png
     """
     from sightline.export.bench import BenchOptions, bench
 
     loaded = Bundle.load(bundle)
-    file = _plot_file(plot)
+    file, roof = _plot_file(plot), _plot_file(roofline)
     wanted = None if not peers else tuple(name for name in peers if name != "none")
     report = bench(loaded, BenchOptions(tuple(dict.fromkeys(threads)), wanted, seconds), ConsoleReporter())
     if file is not None:
         _draw(report, file)
+    if roof is not None:
+        from sightline.export.roofline_plot import draw_roofline
+
+        draw_roofline(report, roof)
+        click.echo(f"drew {roof}", err=True)
     if as_json:
         print_json(report)
     else:
@@ -94,10 +109,19 @@ def _print(report: "BenchReport") -> None:
             f"{entry.low_ms:.2f} to {entry.high_ms:.2f}",
             f"{entry.speed:.2f}x",
             f"{entry.cosine:.4f}",
+            "-" if entry.least_ms is None else f"{entry.least_ms / entry.median_ms:.0%}",
         )
         for entry in report.entries
     ]
-    print_table(("by", "computes in", "file", "threads", "ms", "5 % to 95 %", "speed", "cosine"), rows)
+    print_table(
+        ("by", "computes in", "file", "threads", "ms", "5 % to 95 %", "speed", "cosine", "of the roofline"), rows
+    )
     click.echo(f"{report.arch} on {report.cpu}: {report.turns} turns, fp32 by Sightline is 1")
+    for peaks in report.peaks:
+        reach = f"{peaks.int8_macs / 1e9:.0f} G int8 and {peaks.float_macs / 1e9:.0f} G fp32 multiply-accumulates"
+        click.echo(f"{peaks.threads} threads reach {reach} and copy {peaks.bandwidth / 1e9:.1f} GB a second")
+    for name, work in report.work.items():
+        macs = f"{work.int8_macs / 1e6:.0f} M int8 and {work.float_macs / 1e6:.0f} M fp32 multiply-accumulates"
+        click.echo(f"{name}: {macs}, {work.bytes / 1e6:.1f} MB")
     for one in report.absent:
         click.echo(f"without {one.tool}: {one.reason}")
