@@ -105,5 +105,5 @@ def _draw(frame: Image, session: Session, spec: InputSpec) -> Image:
     (classes,) = session.fetch({"image": prepare(frame, spec)[None]})
     rows, columns = frame.shape[:2]
     large = cv2.resize(classes[0], (columns, rows), interpolation=cv2.INTER_NEAREST)
-    shades = cv2.applyColorMap((large * 37 % 256).astype(np.uint8), cv2.COLORMAP_TURBO)
+    shades = cv2.applyColorMap((large.astype(np.int64) * 37 % 256).astype(np.uint8), cv2.COLORMAP_TURBO)
     return np.asarray(cv2.addWeighted(frame, 0.5, np.where(large[..., None] > 0, shades, frame), 0.5, 0), np.uint8)

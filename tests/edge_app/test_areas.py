@@ -90,7 +90,7 @@ def test_a_run_lays_the_areas_over_its_frames(shop, tmp_path, capsys):
     frames = [one for one in map(json.loads, capsys.readouterr().out.splitlines()) if "frame" in one]
     assert len(frames) == 4 and all(frame["label"] in ("disc", "square") for frame in frames)
     assert all(frame["decided_by"] == "segmenter" and "areas" in frame for frame in frames)
-    assert len(read_video(tmp_path / "shown.avi")) == 4
+    assert len(read_video(tmp_path / "shown.avi")[0]) == 4
 
 
 @pytest.mark.parametrize("words", [["--detector", "x"], ["--gallery", "x"]])
