@@ -118,7 +118,7 @@ def test_another_bundle_is_refused_until_the_gallery_is_reembedded(place: Path) 
         (["add", "new.gallery", "photos/red/00.png", "--label", "x", "--bundle", "nowhere"], 1, "nowhere"),
         (["add", "new.gallery", "x.png", "--label", "x", "--meta", "sku", "--bundle", "kiosk.bundle"], 2, "KEY=VALUE"),
         (["remove", "csv.gallery"], 2, "either IDS or --label"),
-        (["search", "csv.gallery"], 2, "either IMAGE or --entry"),
+        (["search", "csv.gallery"], 2, "either IMAGE, --entry or --text"),
         (["search", "csv.gallery", "--entry", "99"], 1, "no entry 99"),
         (["sheet", "csv.gallery", "--out", "sheet.gif"], 1, "no picture's name"),
         (["sheet", "csv.gallery", "--out", "sheet.png", "--label", "x"], 1, "no such entry"),
