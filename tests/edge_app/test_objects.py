@@ -119,7 +119,7 @@ def test_a_run_follows_each_object_and_draws_it(shop, clip, tmp_path, capsys):
     assert all(line["label"] == line["objects"][0]["label"] for line in frames)
     discs = [one["box"] for line in frames for one in line["objects"] if one["label"] == "red"]
     assert discs[-1][0] - discs[0][0] > 20
-    recorded = read_video(shown)
+    recorded, _ = read_video(shown)
     assert len(recorded) == 12
 
 
@@ -219,7 +219,7 @@ def test_the_boxes_kept_are_those_of_the_textbook(seed):
     assert ranked == sorted(ranked, reverse=True)
 
 
-@pytest.mark.parametrize("box", [Box(10, 10, 40, 20), Box(0, 0, 5, 90), Box(60, 40, 100, 80), Box(0, 0, 100, 80)])
+@pytest.mark.parametrize("box", [Box(10, 10, 40, 20), Box(0, 0, 5, 79), Box(60, 40, 100, 80), Box(0, 0, 100, 80)])
 def test_a_view_shows_the_whole_object_and_stays_in_the_frame(box):
     spec = InputSpec(32, 32, 0.875)
     view = view_of(box, 80, 100, spec, 0.2)
