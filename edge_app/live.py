@@ -240,9 +240,12 @@ def _reloadable(
     opened = _open_gallery(options.gallery, recognizer, teachable)
     model, gallery = Handle(recognizer), Handle(opened) if opened is not None else None
 
+    # The type alone: what is opened again must not hold on to the first model.
+    kind = type(recognizer)
+
     def open_again() -> Opened:
         fresh = _open_model(options)
-        if type(fresh) is not type(recognizer):
+        if type(fresh) is not kind:
             raise InputError(f"'{options.bundle}' is now made for another task: start again with it")
         spec = fresh.bundle.input_spec
         # The first pass of a session allocates: it belongs here, not into the loop.
