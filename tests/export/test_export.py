@@ -78,7 +78,7 @@ def test_the_single_file_is_usable_without_its_bundle(exported, variant):
     model = onnx.load(exported.path / f"model.{variant}.onnx")
     notes = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert tuple(notes["sightline.labels"]) == LABELS
-    assert notes["sightline.input"] == {"height": 32, "width": 32, "crop": 1.0}
+    assert notes["sightline.input"] == {"height": 32, "width": 32, "crop": 1.0, "stretch": False}
     assert notes["sightline.embedding"]["model_id"] == exported.manifest.embedding.model_id
     policy = exported.manifest.decision
     assert notes["sightline.decision"]["temperature"] == policy.temperature
