@@ -72,6 +72,7 @@ class Recognizer:
         bundle.expect(*RECOGNISES)
         self.bundle = bundle
         self._known = frozenset(bundle.labels)
+        self._session: Session
         self.advice = advise(bundle, threads) if provider == variant == "auto" else Advice()
         if self.advice.choice is not None and self._take(self.advice.choice):
             return
@@ -86,7 +87,7 @@ class Recognizer:
         except (ProviderError, BundleError) as error:
             self.advice = Advice(None, f"what 'sightline tune' chose cannot be opened ({error})", stale=True)
             return False
-        self._session: Session = opened.because("auto", self.advice.sentence)
+        self._session = opened.because("auto", self.advice.sentence)
         return True
 
     @property
