@@ -371,8 +371,9 @@ class Loop:
             return
         self._said = status
         self._hearers.state(status)
-        if status.state is not State.LIVE:
-            # A camera of 15 frames a second has none at every fourth tick: only a loss takes the answer away.
+        # A camera of 15 frames a second has none at every fourth tick: only a loss takes the answer away. And the last
+        # frame of a file belongs to those before it.
+        if status.state not in (State.LIVE, State.ENDED):
             self._last = _Shown(self._last.frame, None, None)
             self._tally.pause()
             self._sight.away()

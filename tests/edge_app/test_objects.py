@@ -107,7 +107,6 @@ def clip(tmp_path) -> Path:
     return write_video(tmp_path / "clip.avi", frames, codec="MJPG")
 
 
-@pytest.mark.xfail(strict=True, reason="known fault: an object gets a second track now and then")
 def test_a_run_follows_each_object_and_draws_it(shop, clip, tmp_path, capsys):
     folder, _ = shop
     words = ["--detector", str(folder / "objects.bundle"), "--smooth", "5", "--headless", "--json", "-"]

@@ -60,6 +60,14 @@ def test_a_file_to_json_on_stdout_and_a_sentence_on_stderr(bundle: Path, clip: P
     assert re.fullmatch(f"{rate}, {latency}, 0% unknown\n", done.stderr)
 
 
+def test_the_last_frame_of_a_file_has_the_votes_of_those_before_it(bundle: Path, tmp_path: Path) -> None:
+    frames = [*[picture("red", seed) for seed in range(12)], picture("blue", 0)]
+    clip = write_video(tmp_path / "clip.avi", frames, codec="MJPG")
+    done = sightline_run(bundle, "--source", clip, "--headless", "--json", "-", "--smooth", "5")
+    got = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["label"] for line in got if "event" not in line] == ["red"] * 13
+
+
 def test_without_a_display_it_goes_on_with_a_sentence(bundle: Path, clip: Path) -> None:
     done = sightline_run(bundle, "--source", clip)
     assert done.returncode == 0 and "no window: there is no display" in done.stderr and "12 frames" in done.stderr
