@@ -46,7 +46,7 @@ class Detections:
 class Detector(OpenedModel):
     """A detector's bundle made ready to look. Safe to use from several threads."""
 
-    task = DETECTION
+    tasks = (DETECTION,)
     interface = BOXES
 
     def __init__(

@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import Bundle
 from .errors import BundleError, GalleryError, ProviderError
-from .manifest import EMBEDDING, MULTI_LABEL, RECOGNISES
+from .manifest import EMBEDDING, MULTI_LABEL, RECOGNISES, Variant
+from .opened import OpenedModel
 from .preprocess import Image, prepare_batch
 from .recognition import (
     Candidate,
@@ -22,8 +22,8 @@ from .recognition import (
     sigmoid,
     softmax,
 )
-from .session import ProviderReport, Session, open_session
-from .tuned import Advice, Choice, advise
+from .session import Session
+from .tuned import Advice, advise
 
 _TOP = 5
 
@@ -39,10 +39,11 @@ class Lookup(Protocol):
         """The nearest entries to one embedding, most similar first."""
 
 
-class Recognizer:
+class Recognizer(OpenedModel):
     """A bundle made ready to answer.
 
-    Safe to use from several threads: ONNX Runtime's sessions are, and nothing else is shared.
+    Where neither provider nor variant is asked for, and `sightline tune` has chosen for this machine, its choice runs;
+    see `tuned`. Safe to use from several threads: ONNX Runtime's sessions are, and nothing else is shared.
 
     Attributes:
         bundle: What it was made from.
@@ -51,64 +52,25 @@ class Recognizer:
         advice: What `sightline tune` chose, or why that does not hold.
     """
 
-    def __init__(
-        self, bundle: Bundle, provider: str = "auto", variant: str = "auto", threads: int | None = None
-    ) -> None:
-        """Open the model.
+    tasks = RECOGNISES
 
-        Where neither provider nor variant is asked for, and `sightline tune` has chosen for this machine, its choice
-        runs; see `tuned`.
-
-        Args:
-            bundle: A loaded bundle.
-            provider: "auto", or a provider that must be obtained; see `providers.PROVIDERS`.
-            variant: "auto" (the default that the bundle's gate chose) or a variant's name.
-            threads: Threads within an operator; None takes the cores this process may use.
-
-        Raises:
-            BundleError: The variant does not exist or cannot be opened, or the bundle recognises nothing.
-            ProviderError: The provider is not to be had.
-        """
-        bundle.expect(*RECOGNISES)
-        self.bundle = bundle
-        self._known = frozenset(bundle.labels)
-        self._session: Session
-        self.advice = advise(bundle, threads) if provider == variant == "auto" else Advice()
-        if self.advice.choice is not None and self._take(self.advice.choice):
-            return
-        self.variant = bundle.variant(variant)
-        self._session = open_session(bundle.read(self.variant.file), provider, threads)
-
-    def _take(self, choice: Choice) -> bool:
-        """Open what was chosen; what can no longer be opened is said and passed over."""
-        self.variant = self.bundle.variant(choice.variant)
-        try:
-            opened = open_session(self.bundle.read(self.variant.file), choice.provider, choice.threads)
-        except (ProviderError, BundleError) as error:
-            self.advice = Advice(None, f"what 'sightline tune' chose cannot be opened ({error})", stale=True)
-            return False
-        self._session = opened.because("auto", self.advice.sentence)
-        return True
+    def _open(self, provider: str, variant: str, threads: int | None) -> tuple[Variant, Session]:
+        self._known = frozenset(self.bundle.labels)
+        self.advice = advise(self.bundle, threads) if provider == variant == "auto" else Advice()
+        choice = self.advice.choice
+        if choice is not None:
+            try:
+                chosen, session = super()._open(choice.provider, choice.variant, choice.threads)
+                return chosen, session.because("auto", self.advice.sentence)
+            except (ProviderError, BundleError) as error:
+                reason = f"what 'sightline tune' chose cannot be opened ({error})"
+                self.advice = Advice(None, reason, stale=True)
+        return super()._open(provider, variant, threads)
 
     @property
     def model_id(self) -> str:
         """The embedding space of its answers."""
         return self.bundle.model_id
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the classifier's outputs, in order."""
-        return self.bundle.labels
-
-    @property
-    def provider(self) -> ProviderReport:
-        """What runs the model and why."""
-        return self._session.provider
-
-    @property
-    def threads(self) -> int:
-        """Threads within an operator."""
-        return self._session.threads
 
     def recognize(self, frame_bgr: Image, gallery: Lookup | None = None, k: int = 5) -> Recognition:
         """Answer one frame.

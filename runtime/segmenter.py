@@ -42,7 +42,7 @@ class Segmentation:
 class Segmenter(OpenedModel):
     """A segmentation bundle made ready to look. Safe to use from several threads."""
 
-    task = SEGMENTATION
+    tasks = (SEGMENTATION,)
     interface = LABEL_MAP
 
     def segment(self, frame_bgr: Image) -> Segmentation:
