@@ -1,16 +1,14 @@
 """Options of `sightline export` that say what a foreign ONNX file is and expects."""
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from .options import gather
+
 if TYPE_CHECKING:
     from sightline.export.foreign import ForeignOnnx
-
-Command = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +30,6 @@ class OnnxWords:
     def given(self) -> bool:
         """Whether any of these options was used."""
         return any(getattr(self, one.name) not in (None, False) for one in fields(self))
-
-
-def onnx_options(command: Command) -> Command:
-    """Add --onnx and what belongs to it; the command gets them as one argument, `words`."""
-
-    @functools.wraps(command)
-    def wrapper(**given: Any) -> Any:
-        words = OnnxWords(**{one.name: given.pop(one.name) for one in fields(OnnxWords)})
-        return command(words=words, **given)
-
-    wrapped: Command = wrapper
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
 
 
 def foreign_onnx(words: OnnxWords, labels: str | None, data: str | None, label_column: str, dim: int) -> "ForeignOnnx":
@@ -103,3 +87,6 @@ _OPTIONS = (
     ),
     click.option("--embedding", is_flag=True, help="With --onnx: its output is an embedding, not a score a label."),
 )
+
+# Adds --onnx and what belongs to it; the command gets them as one argument, `words`.
+onnx_options = gather("words", OnnxWords, _OPTIONS)

@@ -1,11 +1,38 @@
 """Options that several commands share."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def gather(
+    name: str, kind: Callable[..., Any], options: Sequence[Callable[[Any], Any]]
+) -> Callable[[Command], Command]:
+    """Make a decorator that adds options and hands a command what the user gave them as one dataclass.
+
+    Args:
+        name: The command's argument that gets it.
+        kind: The dataclass: a field an option.
+        options: Click's, in the order of the help.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathered(**given: Any) -> Any:
+            words = kind(**{one.name: given.pop(one.name) for one in fields(kind)})  # type: ignore[arg-type]
+            return command(**{name: words}, **given)
+
+        decorated: Any = gathered
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
 
 
 def device_options(command: Command) -> Command:

@@ -1,8 +1,6 @@
 """What `sightline export` makes of nets that do not recognise: detectors, segmenters and text encoders."""
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -11,6 +9,8 @@ from sightline.runtime.errors import InputError
 from sightline.runtime.reporter import Reporter
 
 from .console import print_json, print_table
+from .export_options import WeightsWords
+from .options import gather
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +22,6 @@ class TextWords:
     joint: str | None
 
 
-def text_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --text-encoder and what belongs to it; the command gets them as one argument, `text`."""
-
-    @functools.wraps(command)
-    def gathered(**given: Any) -> Any:
-        text = TextWords(**{one.name: given.pop(one.name) for one in fields(TextWords)})
-        return command(text=text, **given)
-
-    decorated: Callable[..., Any] = gathered
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
-
-
 def is_ready_net(arch: str | None) -> bool:
     """Whether an architecture finds objects or names pixels."""
     from sightline.models.detection import DETECTORS
@@ -44,15 +30,7 @@ def is_ready_net(arch: str | None) -> bool:
     return arch in DETECTORS or arch in SEGMENTERS
 
 
-def export_ready_net(
-    arch: str,
-    weights: str | None,
-    labels: str | None,
-    data: str | None,
-    label_column: str,
-    out: str,
-    reporter: Reporter,
-) -> Any:
+def export_ready_net(words: WeightsWords, out: str, reporter: Reporter) -> Any:
     """Export a detector or segmenter of torchvision.
 
     Returns:
@@ -68,10 +46,11 @@ def export_ready_net(
     from sightline.export.segmentation import export_segmenter
     from sightline.models.detection import DETECTORS
 
-    if weights is None or data is None:
+    arch, weights, data = words.arch, words.weights, words.data
+    if arch is None or weights is None or data is None:
         raise click.UsageError(f"--arch {arch} needs --weights FILE (or 'coco'), and photos that prove it with --data")
     export = export_detector if arch in DETECTORS else export_segmenter
-    return export(ReadyNet(arch, weights, labels, data, label_column), out, reporter)
+    return export(ReadyNet(arch, weights, words.labels, data, words.label_column), out, reporter)
 
 
 def tell_ready_net(result: Any, as_json: bool) -> None:
@@ -115,3 +94,6 @@ _OPTIONS = (
     click.option("--tokenizer", metavar="FILE", help="With --text-encoder: its tokenizer.json."),
     click.option("--joint", metavar="BUNDLE", help="With --text-encoder: the bundle of its image encoder."),
 )
+
+# Adds --text-encoder and what belongs to it; the command gets them as one argument, `text`.
+text_options = gather("text", TextWords, _OPTIONS)

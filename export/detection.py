@@ -9,10 +9,8 @@ import numpy as np
 import torch
 
 from sightline.models.detection import DetectionModel, build_detector
-from sightline.models.weights import WeightsError
-from sightline.runtime.dataset import read_labels
 from sightline.runtime.detector import BOXES, Floats, select_boxes
-from sightline.runtime.errors import BundleError, InputError
+from sightline.runtime.errors import BundleError
 from sightline.runtime.golden import input_digest
 from sightline.runtime.golden_pixels import GoldenBox, GoldenBoxes
 from sightline.runtime.manifest import DETECTION, DetectionPolicy
@@ -20,7 +18,7 @@ from sightline.runtime.preprocess import Image, InputSpec, prepare
 from sightline.runtime.reporter import QuietReporter, Reporter
 from sightline.runtime.session import Session
 
-from .published import Proof, PublishedModel, PublishedResult, ReadyNet, export_published, photo_files
+from .published import Proof, PublishedModel, PublishedResult, ReadyNet, export_published, open_ready
 
 # Measured on photos: boxes differ by 1e-6 of the picture and scores by 1e-6. The limits leave room for another BLAS.
 MAX_DIFFERENCE = 1e-3
@@ -35,13 +33,8 @@ def export_detector(ready: ReadyNet, out: str | Path, reporter: Reporter | None 
         InputError: The weights, labels or photos cannot be used.
         BundleError: The exported file differs from torch, or nothing can be written.
     """
-    labels = read_labels(ready.labels) if ready.labels is not None else None
-    photos = photo_files(ready.data, ready.label_column)
-    try:
-        model, names = build_detector(ready.arch, ready.weights, labels)
-    except WeightsError as error:
-        raise InputError(str(error)) from error
-    return export_detection_model(model.eval(), ready.arch, names, photos, out, ready.weights, reporter)
+    model, names, photos = open_ready(ready, build_detector)
+    return export_detection_model(model, ready.arch, names, photos, out, ready.weights, reporter)
 
 
 def export_detection_model(

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from torch import nn
 
-from sightline.runtime.dataset import list_images
+from sightline.models.weights import WeightsError
+from sightline.runtime.dataset import list_images, read_labels
 from sightline.runtime.errors import InputError
 from sightline.runtime.golden import GOLDEN_NAME
 from sightline.runtime.manifest import DetectionPolicy, Manifest, Variant
@@ -32,6 +33,7 @@ from .writer import GOLDEN_IMAGES, check_place, file_entries, golden_photo, writ
 PARITY_PHOTOS = 32
 _TOOLS = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python", "sightline")
 _FILE = "model.fp32.onnx"
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,30 @@ class PublishedResult:
     path: Path
     manifest: Manifest
     report: PublishedReport
+
+
+def open_ready(
+    ready: ReadyNet, build: Callable[[str, str, Sequence[str] | None], tuple[Net, Sequence[str]]]
+) -> tuple[Net, Sequence[str], list[Path]]:
+    """Read what a bundle is made of.
+
+    Args:
+        ready: What the user named.
+        build: Gives the net and the names of its outputs, of an architecture, weights and labels.
+
+    Returns:
+        The net in evaluation mode, the names of its outputs, and the photos that prove it.
+
+    Raises:
+        InputError: The weights, labels or photos cannot be used.
+    """
+    labels = read_labels(ready.labels) if ready.labels is not None else None
+    photos = photo_files(ready.data, ready.label_column)
+    try:
+        net, names = build(ready.arch, ready.weights, labels)
+    except WeightsError as error:
+        raise InputError(str(error)) from error
+    return net.eval(), names, photos
 
 
 def photo_files(data: str, label_column: str) -> list[Path]:

@@ -8,9 +8,7 @@ import numpy as np
 import torch
 
 from sightline.models.segmentation import STEP, SegmentationModel, build_segmenter
-from sightline.models.weights import WeightsError
-from sightline.runtime.dataset import read_labels
-from sightline.runtime.errors import BundleError, InputError
+from sightline.runtime.errors import BundleError
 from sightline.runtime.golden import input_digest
 from sightline.runtime.golden_pixels import MAP_STEP, GoldenMap
 from sightline.runtime.manifest import SEGMENTATION
@@ -19,7 +17,7 @@ from sightline.runtime.reporter import QuietReporter, Reporter
 from sightline.runtime.segmenter import LABEL_MAP
 from sightline.runtime.session import Session
 
-from .published import Proof, PublishedModel, PublishedResult, ReadyNet, export_published, photo_files
+from .published import Proof, PublishedModel, PublishedResult, ReadyNet, export_published, open_ready
 
 # Where two labels are equally likely the last bit decides; another layout or mean changes far more pixels.
 _LEAST_AGREEMENT = 0.998
@@ -32,12 +30,7 @@ def export_segmenter(ready: ReadyNet, out: str | Path, reporter: Reporter | None
         InputError: The weights, labels or photos cannot be used.
         BundleError: The exported file differs from torch, or nothing can be written.
     """
-    labels = read_labels(ready.labels) if ready.labels is not None else None
-    photos = photo_files(ready.data, ready.label_column)
-    try:
-        model, names = build_segmenter(ready.arch, ready.weights, labels)
-    except WeightsError as error:
-        raise InputError(str(error)) from error
+    model, names, photos = open_ready(ready, build_segmenter)
     return export_segmentation_model(model, ready.arch, names, photos, out, ready.weights, reporter)
 
 

@@ -12,7 +12,7 @@ from sightline.runtime import Bundle, InputError, Recognition, Recognizer, read_
 from sightline.runtime.breakdown import Breakdown, GroupFigures, break_down, check_columns
 from sightline.runtime.dataset import LabelledImage, match_labels, read_dataset
 from sightline.runtime.evaluation import Evaluation, Retrieval, decision_scores, evaluate_answers
-from sightline.runtime.gallery import Catalogue, open_catalogue
+from sightline.runtime.gallery import open_catalogue
 from sightline.runtime.manifest import MULTI_LABEL, Manifest
 from sightline.runtime.multilabel import evaluate_labels
 
@@ -74,12 +74,9 @@ def command(
     check_columns(images, columns)
     recognizer = Recognizer(loaded, provider, variant, threads)
     tell_advice(recognizer)
-    lookup = open_catalogue(gallery, recognizer.model_id, create=False) if gallery else None
-    with nullcontext() if lookup is None else lookup:
-        kept, answers = _answer(recognizer, images, lookup)
-        if not answers:
-            raise InputError(f"none of the {len(images)} images of '{data}' could be read")
-        known = set(lookup.labels()) if lookup else None
+    kept, answers, known = _answer(recognizer, images, gallery)
+    if not answers:
+        raise InputError(f"none of the {len(images)} images of '{data}' could be read")
     if several:
         found = evaluate_labels(answers, kept, loaded.manifest, recognizer.variant.name, columns)
         (print_json if as_json else print_labels)(found)
@@ -93,28 +90,27 @@ def command(
         parts = break_down(answers, kept, loaded.labels, columns)
     if report is not None:
         _write_report(Path(report), recognizer, result, parts, kept, reporter)
-    if as_json:
-        print_json({**msgspec.to_builtins(result), **msgspec.to_builtins(parts)})
-    else:
-        _print(result, parts)
+    _tell(result, parts, as_json)
     return 1 if len(kept) < len(images) else 0
 
 
 def _answer(
-    recognizer: Recognizer, images: Sequence[LabelledImage], gallery: Catalogue | None
-) -> tuple[list[LabelledImage], list[Recognition]]:
+    recognizer: Recognizer, images: Sequence[LabelledImage], gallery: str | None
+) -> tuple[list[LabelledImage], list[Recognition], set[str] | None]:
+    """Answer photos; gives those that could be read, the answers, and the labels that the gallery knows."""
     reporter = ConsoleReporter()
     kept: list[LabelledImage] = []
     answers: list[Recognition] = []
-    with reporter.task("evaluating", len(images)) as task:
+    lookup = open_catalogue(gallery, recognizer.model_id, create=False) if gallery else None
+    with nullcontext() if lookup is None else lookup, reporter.task("evaluating", len(images)) as task:
         for image in images:
             try:
-                answers.append(recognizer.recognize(read_image(image.path), gallery))
+                answers.append(recognizer.recognize(read_image(image.path), lookup))
                 kept.append(image)
             except InputError as error:
                 reporter.warn(f"{error}; left out")
             task.advance()
-    return kept, answers
+        return kept, answers, set(lookup.labels()) if lookup else None
 
 
 def _draw(
@@ -143,6 +139,13 @@ def _write_report(
     from sightline.export.eval_html import render_eval_page
 
     write_page_file(file, render_eval_page(recognizer, result, parts, images, reporter))
+
+
+def _tell(result: Evaluation, parts: Breakdown, as_json: bool) -> None:
+    if as_json:
+        print_json({**msgspec.to_builtins(result), **msgspec.to_builtins(parts)})
+    else:
+        _print(result, parts)
 
 
 def _print(result: Evaluation, parts: Breakdown) -> None:

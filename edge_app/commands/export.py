@@ -8,6 +8,7 @@ from sightline.runtime.errors import InputError
 from sightline.runtime.manifest import MULTI_LABEL
 
 from ..console import ConsoleReporter, print_json, print_table
+from ..export_options import GateWords, WeightsWords, gate_options, weights_options
 from ..onnx_options import OnnxWords, foreign_onnx, onnx_options
 from ..ready_nets import TextWords, export_ready_net, export_text, is_ready_net, tell_ready_net, text_options
 
@@ -19,36 +20,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", required=False)
 @click.option("--out", required=True, metavar="BUNDLE", help="Folder to write, or a file ending in .sightline.")
-@click.option(
-    "--max-drop",
-    default=0.5,
-    show_default=True,
-    type=click.FloatRange(-100, 100),
-    help="Points of top-1, or of mean average precision, that int8 may lose.",
-)
-@click.option(
-    "--min-speedup", type=click.FloatRange(0), help="Times as fast as fp32 that int8 has to be in the same run."
-)
-@click.option("--max-bytes", type=click.IntRange(1), help="Largest file of a quantized variant, bytes.")
-@click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    default=["portable"],
-    show_default=True,
-    help="Machines to make variants for: portable, x86-vnni, arm64, cuda. May be given several times.",
-)
-@click.option("--rank-layers", is_flag=True, help="Rank the layers by what int8 costs them, for the report.")
-@click.option("--qat", is_flag=True, help="Train int8 towards the float answers; kept where held-out photos say so.")
-@click.option(
-    "--qat-steps", default=200, show_default=True, type=click.IntRange(1), help="Steps of --qat, 16 photos each."
-)
-@click.option("--arch", help="Architecture of ready weights (instead of RUN).")
-@click.option("--weights", metavar="FILE|imagenet|coco", help="Ready weights: a torchvision state dict.")
-@click.option("--labels", metavar="FILE", help="Names of the outputs, one a line.")
-@click.option("--data", help="Labelled photos: a folder of class folders or a CSV file.")
-@click.option("--label-column", default="label", show_default=True, help="CSV column with the label or its index.")
-@click.option("--dim", default=256, show_default=True, type=click.IntRange(2, 4096), help="Width of the embedding.")
+@gate_options
+@weights_options
 @onnx_options
 @text_options
 @click.option("--seed", default=0, show_default=True, help="Which photos calibrate.")
@@ -56,19 +29,8 @@ if TYPE_CHECKING:
 def command(
     run: str | None,
     out: str,
-    max_drop: float,
-    min_speedup: float | None,
-    max_bytes: int | None,
-    targets: tuple[str, ...],
-    rank_layers: bool,
-    qat: bool,
-    qat_steps: int,
-    arch: str | None,
-    weights: str | None,
-    labels: str | None,
-    data: str | None,
-    label_column: str,
-    dim: int,
+    gate: GateWords,
+    ready: WeightsWords,
     words: OnnxWords,
     text: TextWords,
     seed: int,
@@ -96,11 +58,7 @@ def command(
       sightline export --arch ssdlite320_mobilenet_v3_large --weights coco --data photos/ --out objects.bundle
       sightline export --text-encoder text.onnx --tokenizer tokenizer.json --joint clip.bundle --out words.bundle
     """
-    from sightline.export.gate import Limits
-    from sightline.export.pipeline import ExportOptions, export_bundle
-    from sightline.export.qat import Schedule
-    from sightline.export.quantize import QuantizationOptions
-    from sightline.export.targets import find_targets
+    from sightline.export.pipeline import export_bundle
     from sightline.export.writer import check_place
 
     reporter = ConsoleReporter()
@@ -108,17 +66,11 @@ def command(
     if any((text.text_encoder, text.tokenizer, text.joint)):
         export_text(text, out, as_json)
         return 0
-    if arch is not None and run is None and is_ready_net(arch):
-        result = export_ready_net(arch, weights, labels, data, label_column, out, reporter)
-        tell_ready_net(result, as_json)
+    if run is None and is_ready_net(ready.arch):
+        tell_ready_net(export_ready_net(ready, out, reporter), as_json)
         return 0
-    find_targets(targets)
-    ready = (arch, weights, labels, data)
-    source = _source(run, ready, words, label_column, dim, seed, reporter)
-    limits = Limits(max_drop, min_speedup, max_bytes)
-    quantization = QuantizationOptions(train=Schedule(qat_steps) if qat else None)
-    options = ExportOptions(limits, quantization, targets, rank_layers=rank_layers)
-    result = export_bundle(source, out, options, reporter)
+    options = gate.options()
+    result = export_bundle(_source(run, ready, words, seed, reporter), out, options, reporter)
     if as_json:
         print_json({"bundle": out, "bundle_id": result.manifest.bundle_id, **_figures(result)})
     else:
@@ -129,23 +81,17 @@ def command(
 
 
 def _source(
-    run: str | None,
-    ready: tuple[str | None, ...],
-    words: OnnxWords,
-    label_column: str,
-    dim: int,
-    seed: int,
-    reporter: ConsoleReporter,
+    run: str | None, ready: WeightsWords, words: OnnxWords, seed: int, reporter: ConsoleReporter
 ) -> "ExportSource":
     from sightline.export.foreign import source_from_onnx
     from sightline.export.source import ReadyWeights, source_from_run, source_from_weights
 
-    arch, weights, labels, data = ready
+    arch, weights, labels, data = ready.arch, ready.weights, ready.labels, ready.data
     if words.given:
         if any((run, arch, weights)):
             raise click.UsageError("give either --onnx, or RUN, or --arch and --weights")
-        return source_from_onnx(foreign_onnx(words, labels, data, label_column, dim), seed, reporter)
-    if run is not None and any(ready):
+        return source_from_onnx(foreign_onnx(words, labels, data, ready.label_column, ready.dim), seed, reporter)
+    if run is not None and ready.given:
         raise click.UsageError("give either RUN or --arch, --weights, --labels and --data, not both")
     if run is not None:
         return source_from_run(run, seed)
@@ -154,7 +100,7 @@ def _source(
             "give RUN (what 'sightline train' wrote), or --arch, --weights, --labels and --data, or --onnx, --labels "
             "and --calibration"
         )
-    return source_from_weights(ReadyWeights(arch, weights, labels, data, label_column, dim), seed, reporter)
+    return source_from_weights(ReadyWeights(arch, weights, labels, data, ready.label_column, ready.dim), seed, reporter)
 
 
 def _figures(result: "ExportResult") -> dict[str, object]:

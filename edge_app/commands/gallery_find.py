@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from sightline.runtime.recognition import Match
 
+    # Provider, variant and threads; an embedding and the model that made it.
+    Opening = tuple[str, str, int | None]
+    Embedded = tuple[NDArray[np.float32], str]
+
 
 @click.command("search")
 @click.argument("gallery")
@@ -54,7 +58,6 @@ def search(
       sightline gallery search shop.gallery --entry 17 --where colour=red --metric euclidean
       sightline gallery search shop.gallery --text 'a red mug' --words words.bundle
     """
-    from sightline.runtime import Bundle, Recognizer, read_image
     from sightline.runtime.gallery import Metric, open_catalogue
 
     from ..console import print_json, print_table
@@ -68,14 +71,9 @@ def search(
     where, model_id = metadata_of(pairs), None
     query: NDArray[np.float32] | int | None = entry
     if image is not None and bundle is not None:
-        frame_bgr = read_image(image)
-        recognizer = Recognizer(Bundle.load(bundle), provider, variant, threads)
-        query, model_id = recognizer.embed([frame_bgr])[0], recognizer.model_id
+        query, model_id = _embed_image(image, bundle, (provider, variant, threads))
     if text is not None and words is not None:
-        from sightline.runtime.words import Words
-
-        encoder = Words(Bundle.load(words), provider, variant, threads)
-        query, model_id = encoder.embed([text])[0], encoder.model_id
+        query, model_id = _embed_text(text, words, (provider, variant, threads))
     assert query is not None
     with open_catalogue(gallery, model_id, create=False) as opened:
         if isinstance(query, int) or label is not None or where:
@@ -91,6 +89,22 @@ def search(
     rows = [(match.id, match.label, told.of(match.similarity), _words(match.metadata)) for match in matches]
     print_table(("id", "label", heading, "metadata"), rows)
     return 0
+
+
+def _embed_image(image: str, bundle: str, how: "Opening") -> "Embedded":
+    from sightline.runtime import Bundle, Recognizer, read_image
+
+    frame_bgr = read_image(image)
+    recognizer = Recognizer(Bundle.load(bundle), *how)
+    return recognizer.embed([frame_bgr])[0], recognizer.model_id
+
+
+def _embed_text(text: str, bundle: str, how: "Opening") -> "Embedded":
+    from sightline.runtime import Bundle
+    from sightline.runtime.words import Words
+
+    encoder = Words(Bundle.load(bundle), *how)
+    return encoder.embed([text])[0], encoder.model_id
 
 
 def _plain(match: "Match") -> dict[str, Any]:
