@@ -121,10 +121,9 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     path = folder / "last.pt"
     if not path.is_file():
         return None
-    state = cast(dict[str, object], read_tensors(path))
-    notes = msgspec.json.decode(cast(str, state["notes"]), type=_Notes)
-    tuner, best = cast(dict[str, object], state["tuner"]), cast(dict[str, object], state["best"])
-    return Checkpoint(notes.options.encode(), notes.schedule, notes.spent, notes.history, tuner, best)
+    state = read_tensors(path)
+    notes = msgspec.json.decode(state["notes"], type=_Notes)
+    return Checkpoint(notes.options.encode(), notes.schedule, notes.spent, notes.history, state["tuner"], state["best"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor
 
-from sightline.models import RecognitionModel, UnknownArchitectureError, build_model
+from sightline.models import RecognitionModel, UnknownArchitectureError, WeightsError, build_model
+from sightline.models.weights import read_saved
 from sightline.runtime.dataset import LabelledImage, with_labels
 from sightline.runtime.durable import write_file
 from sightline.runtime.errors import InputError
@@ -178,19 +179,16 @@ def write_tensors(path: Path, state: Mapping[str, object]) -> None:
     write_file(path, stream.getvalue())
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a dictionary of tensors without unpickling code.
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Read what `write_tensors` wrote, without unpickling code.
 
     Raises:
         InputError: The file is missing or damaged.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch answers damaged bytes with whatever its unpickler trips over
-        raise InputError(f"'{path}' is missing or damaged: train again") from error
-    if not isinstance(state, dict):
-        raise InputError(f"'{path}' holds no tensors by name: train again")
-    return state
+        return read_saved(path, "what training wrote; train again")
+    except WeightsError as error:
+        raise InputError(str(error)) from error
 
 
 def write_split(path: Path, split: Split) -> None:

@@ -104,13 +104,29 @@ def read_state(path: Path, otherwise: str) -> Mapping[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"weights '{path}' do not exist: expected a torchvision state dict, {otherwise}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch answers damaged bytes with whatever its unpickler trips over
-        raise WeightsError(f"weights '{path}' cannot be read: expected a file of tensors saved by torch") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    state = read_saved(path, "a file of tensors saved by torch")
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"weights '{path}' hold no state dict: expected tensors by torchvision's key names")
     return state
+
+
+def read_saved(path: Path, expected: str) -> dict[str, Any]:
+    """Read a dictionary that torch saved, without unpickling code.
+
+    Args:
+        path: The file.
+        expected: What the message says it should have been.
+
+    Raises:
+        WeightsError: It is missing, damaged or something else.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch answers damaged bytes with whatever its unpickler trips over
+        raise WeightsError(f"'{path}' cannot be read: expected {expected}") from error
+    if not isinstance(saved, Mapping):
+        raise WeightsError(f"'{path}' is no state dict: expected {expected}")
+    return dict(saved)
 
 
 def _fill(model: RecognitionModel, state: Mapping[str, Tensor], source: str) -> LoadedWeights:
