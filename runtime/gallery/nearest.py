@@ -24,9 +24,14 @@ def nearest_rows(
     """
     slots = np.full((len(queries), k), -1, np.int64)
     similarity = np.full((len(queries), k), np.nan, np.float32)
+    if len(queries) <= _FEW_QUERIES:
+        for row, query in enumerate(queries):
+            best, found = _nearest_to_one(matrix, alive, query, k)
+            slots[row, : len(best)], similarity[row, : len(best)] = best, found
+        return slots, similarity
     step = max(1, _MOST_SCORES // max(1, len(matrix)))
     for start in range(0, len(queries), step):
-        scores = _products(matrix, queries[start : start + step])
+        scores = queries[start : start + step] @ matrix.T
         if alive is not None:
             scores[:, ~alive] = -np.inf
         best = _best(scores, k)
@@ -37,12 +42,25 @@ def nearest_rows(
     return slots, similarity
 
 
-def _products(matrix: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float32]:
+def _nearest_to_one(
+    matrix: NDArray[np.float32], alive: NDArray[np.bool_] | None, query: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows and inner products of the best k or fewer: 33 us at 1,000 rows, where the general way takes 52 to 75."""
     # BLAS hands a large product to its threads, and on a busy machine waits for them: 10,000 x 256 against one
     # query took 18.8 ms (median) on two cores under load, row by row in one thread 0.37 ms; idle both take 0.36.
-    if len(queries) <= _FEW_QUERIES:
-        return np.stack([np.vecdot(matrix, query) for query in queries])
-    return queries @ matrix.T
+    scores = np.vecdot(matrix, query)
+    if alive is not None:
+        scores[~alive] = -np.inf
+    if k < len(scores):
+        chosen = scores.argpartition(len(scores) - k)[len(scores) - k :]
+        chosen.sort()
+    else:
+        chosen = np.arange(len(scores))
+    # Stable, so that equal similarities come in the order of their ids.
+    best = chosen[(-scores[chosen]).argsort(kind="stable")]
+    if alive is not None:
+        best = best[scores[best] > -np.inf]
+    return best, scores[best]
 
 
 def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
