@@ -4,7 +4,7 @@ The photos of the clip hang on a wall as prints, and the camera walks along them
 shelf: they are panned over, turned a little and seen nearer and farther. No photo of the clip is trained on.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ class OwnPhotos:
         new: The label that the classifier is not told of.
         lesson: Its photos that are taught from.
         later: Its photos that are to be recognised afterwards.
+        left_out: Labels with too few photos to be shown.
     """
 
     training: tuple[LabelledImage, ...]
@@ -43,6 +44,21 @@ class OwnPhotos:
     new: str
     lesson: tuple[LabelledImage, ...]
     later: tuple[LabelledImage, ...]
+    left_out: tuple[str, ...] = ()
+
+    def shortage(self, enough: int) -> str | None:
+        """Say in one sentence that the demo lacks photos; None where each class has enough of them to learn from."""
+        counts = Counter(image.label for image in self.training)
+        label, least = min(counts.items(), key=lambda item: item[1])
+        if least >= enough and not self.left_out:
+            return None
+        said = f"'{label}' has {least} photos to learn from, where the demo's own shop has {enough} of each class"
+        if self.left_out:
+            said += f", and {len(self.left_out)} classes of fewer than {_LEAST_KNOWN} photos are left out"
+        return (
+            f"{said}: the demo starts from nothing, so its answers may fall short; for few photos there is "
+            f"'sightline train DATA --weights imagenet'"
+        )
 
 
 def divide(data: str | Path, new: str | None, seed: int) -> OwnPhotos:
@@ -72,8 +88,9 @@ def divide(data: str | Path, new: str | None, seed: int) -> OwnPhotos:
     stops = sorted(known)
     shown = [known[label].pop() for label in stops if label in set(rng.permutation(stops)[:_MOST_STOPS].tolist())]
     training = [image for label in stops for image in known[label]]
-    fresh = groups[chosen]
-    return OwnPhotos(tuple(training), tuple(shown), chosen, tuple(fresh[:_LESSON]), tuple(fresh[_LESSON:_LEAST_NEW]))
+    lesson, later = tuple(groups[chosen][:_LESSON]), tuple(groups[chosen][_LESSON:_LEAST_NEW])
+    left_out = tuple(sorted(set(groups) - set(known) - {chosen}))
+    return OwnPhotos(tuple(training), tuple(shown), chosen, lesson, later, left_out)
 
 
 def film_photos(path: Path, photos: OwnPhotos, seed: int) -> Clip:

@@ -167,7 +167,7 @@ def run_demo(options: DemoOptions, reporter: Reporter) -> DemoResult:
     clear(out)
     clock = _Clock(reporter, _plan(settings, own=options.data is not None))
     with clock.stage():
-        data, clip = _photos(options, settings)
+        data, clip = _photos(options, settings, reporter)
     with clock.stage():
         train, evaluation = _train(data, options, settings, reporter)
     with clock.stage():
@@ -216,12 +216,14 @@ def _plan(settings: Settings, own: bool) -> list[tuple[str, float]]:
     ]
 
 
-def _photos(options: DemoOptions, settings: Settings) -> tuple[Path, Clip]:
+def _photos(options: DemoOptions, settings: Settings, reporter: Reporter) -> tuple[Path, Clip]:
     clip = options.out / "clip.mp4"
     if options.data is None:
         draw_photos(options.out / "photos", KNOWN, settings.photos, options.seed)
         return options.out / "photos", film_shop(clip, options.seed)
     own = divide(options.data, options.new, options.seed)
+    if shortage := own.shortage(settings.photos):
+        reporter.warn(shortage)
     table = options.out / "photos.csv"
     write_file(table, _as_csv(own.training))
     return table, film_photos(clip, own, options.seed)
