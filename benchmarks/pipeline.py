@@ -24,9 +24,10 @@ from time import sleep
 from typing import Any
 
 import numpy as np
-from gallery import clustered
+from lookup import clustered
 from pipeline_peers import PEERS, Settings
 
+from sightline.edge_app.console import ConsoleReporter
 from sightline.runtime import Bundle, Gallery, NewEntry
 from sightline.runtime.dataset import list_images
 
@@ -35,6 +36,7 @@ SIZES_WH = {"720p": (1280, 720), "1080p": (1920, 1080)}
 OURS, BARE = "sightline", "session.run alone"
 PARTS = ("frame", "folder", "start")
 _FRAMES_A_TURN = 10
+_WARM_FILES = 100
 # What torch's and MediaPipe's threads spin after their work.
 _REST_S = 0.4
 # Starts a program and tells when its first line came and how much memory it took; it is small itself, as a
@@ -51,7 +53,8 @@ print(took if line else -1, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxr
 """
 
 Table = dict[str, dict[str, float]]
-Measure = Callable[[str], dict[str, float]]
+# Asked for a name's figures; told whether this round counts or only warms up.
+Measure = Callable[[str, bool], dict[str, float]]
 
 
 class Worker:
@@ -102,13 +105,15 @@ def fill(place: Path, bundle: Bundle, options: argparse.Namespace) -> Settings:
     return Settings(*(str(path) for path in paths), threads=options.threads)
 
 
-def in_turns(names: Sequence[str], rounds: int, measure: Measure) -> Table:
+def in_turns(title: str, names: Sequence[str], rounds: int, measure: Measure) -> Table:
     """Medians of each name's figures over rounds; a first round warms up and does not count."""
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for turn in range(rounds + 1):
-        for name in names:
-            found = measure(name)
-            figures[name] += [found] if turn else []
+    with ConsoleReporter().task(title, (rounds + 1) * len(names)) as task:
+        for turn in range(rounds + 1):
+            for name in names:
+                found = measure(name, turn > 0)
+                figures[name] += [found] if turn else []
+                task.advance()
     return {
         name: {column: statistics.median(one[column] for one in found) for column in found[0]}
         for name, found in figures.items()
@@ -126,16 +131,18 @@ def measure_workers(
             print(f"{name} is left out: {workers.pop(name).missing}", file=sys.stderr)
         for size, size_wh in SIZES_WH.items() if "frame" in options.only else ():
 
-            def frame_ms(name: str, size_wh: tuple[int, int] = size_wh) -> dict[str, float]:
+            def frame_ms(name: str, _counts: bool, size_wh: tuple[int, int] = size_wh) -> dict[str, float]:
                 return {"ms": statistics.median(workers[name].ask("frames", files[0], size_wh, _FRAMES_A_TURN))}
 
-            yield f"frame {size}", in_turns(list(workers), 4 * options.rounds, frame_ms)
+            yield f"frame {size}", in_turns(f"Frames, {size}", list(workers), 4 * options.rounds, frame_ms)
         if "folder" in options.only:
 
-            def images_a_second(name: str) -> dict[str, float]:
-                return dict(zip(("images/s", "cores"), workers[name].ask("files", files, options.count), strict=True))
+            def images_a_second(name: str, counts: bool) -> dict[str, float]:
+                count = options.count if counts else min(options.count, _WARM_FILES)
+                return dict(zip(("images/s", "cores"), workers[name].ask("files", files, count), strict=True))
 
-            yield "folder", in_turns([name for name in workers if name != BARE], options.rounds, images_a_second)
+            names = [name for name in workers if name != BARE]
+            yield "folder", in_turns(f"Folder of {options.count}", names, options.rounds, images_a_second)
     finally:
         for worker in workers.values():
             worker.end()
@@ -150,12 +157,19 @@ def measure_start(settings: Settings, photo: Path, rounds: int) -> Table:
         if name not in (OURS, BARE):
             programs[name] = [sys.executable, script, name, json.dumps(asdict(settings)), str(photo)]
 
-    def first_answer(name: str) -> dict[str, float]:
+    def first_answer(name: str, _counts: bool) -> dict[str, float]:
         told = subprocess.run([sys.executable, "-S", "-c", _STOPWATCH, *programs[name]], capture_output=True, text=True)
         took, peak = (float(word) for word in told.stdout.split())
         return {"first answer, s": took, "peak, MB": peak}
 
-    return in_turns(list(programs), rounds, first_answer)
+    return in_turns("Starts", list(programs), rounds, first_answer)
+
+
+def measured(settings: Settings, photos: Sequence[Path], options: argparse.Namespace) -> Iterator[tuple[str, Table]]:
+    """Measure what was asked for."""
+    yield from measure_workers(settings, photos, options)
+    if "start" in options.only:
+        yield "start", measure_start(settings, photos[0], options.rounds)
 
 
 def _print(title: str, table: Table, best: Callable[[Sequence[float]], float]) -> None:
@@ -206,11 +220,10 @@ def main() -> None:
     photos, bundle = list_images([options.photos]), Bundle.load(options.bundle)
     with tempfile.TemporaryDirectory() as scratch:
         settings = fill(Path(scratch), bundle, options)
-        result = dict(measure_workers(settings, photos, options))
-        if "start" in options.only:
-            result["start"] = measure_start(settings, photos[0], options.rounds)
-    for title, table in result.items():
-        _print(title, table, max if title == "folder" else min)
+        result: dict[str, Table] = {}
+        for title, table in measured(settings, photos, options):
+            result[title] = table
+            _print(title, table, max if title == "folder" else min)
     if options.json:
         options.json.write_text(json.dumps(result, indent=2))
     if options.plot:
