@@ -45,6 +45,7 @@ class Pace:
         self._processes = processes or Processes()
         self._seconds = seconds
         self._start = time.monotonic() - spent
+        self._by_time = spent / seconds if seconds else 0.0
 
     def spent(self) -> float:
         """Seconds of fine-tuning so far, earlier interrupted ones included."""
@@ -52,10 +53,15 @@ class Pace:
 
     def progress(self, step: int) -> float:
         """Give the part done in [0, 1] before the given step."""
+        if self._seconds:
+            # Clocks differ: the first process's counts.
+            self._by_time = self._processes.agree(self.spent()) / self._seconds
+        return self.planned(step)
+
+    def planned(self, step: int) -> float:
+        """As `progress`, by the clock as it was then: batches made ahead ask without waiting for other processes."""
         by_step = step / self._steps if self._steps else 0.0
-        # Clocks differ: the first process's counts.
-        by_time = self._processes.agree(self.spent()) / self._seconds if self._seconds else 0.0
-        return min(1.0, max(by_step, by_time))
+        return min(1.0, max(by_step, self._by_time))
 
     def by_steps(self, step: int) -> bool:
         """Say whether all steps were done, so that the clock did not cut the schedule short."""
@@ -193,7 +199,7 @@ class FineTuner:
         for number, start in enumerate(range(0, len(order), self._recipe.batch_size)):
             rows = order[start : start + self._recipe.batch_size]
             if len(rows) >= least_photos(self._processes):
-                yield _Job(self._processes.share(rows), len(rows), self.size(pace.progress(step + number)))
+                yield _Job(self._processes.share(rows), len(rows), self.size(pace.planned(step + number)))
 
     def _pictures(self, job: _Job, epoch: int) -> Image:
         batch = np.empty((len(job.rows), job.size, job.size, 3), np.uint8)

@@ -71,6 +71,15 @@ class Processes:
         result: T = held[0]
         return result
 
+    @contextmanager
+    def lead_first(self) -> Iterator[None]:
+        """Let the first process do a thing before the others do: they find its files."""
+        if not self.leads:
+            self.agree(None)
+        yield
+        if self.leads:
+            self.agree(None)
+
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Add up figures of all processes."""
         if self.count == 1:

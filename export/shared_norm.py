@@ -6,17 +6,25 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sightline.runtime.errors import InputError
+
 
 def share_norms(model: nn.Module) -> None:
     """Let batch norm see the whole batch and not one process's part of it, in place.
 
     Layers in evaluation mode, frozen ones among them, go on with their own statistics.
+
+    Raises:
+        InputError: It has batch norms of a kind that would be lost on the way.
     """
+    kinds = {type(layer) for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)}
+    for kind in kinds - {nn.BatchNorm2d}:
+        raise InputError(f"this network normalizes with {kind.__name__}, which processes cannot share: train it in one")
     if torch.cuda.is_available():
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return
     for layer in model.modules():
-        if type(layer) is nn.BatchNorm2d:
+        if isinstance(layer, nn.BatchNorm2d):
             layer.__class__ = SharedBatchNorm
 
 

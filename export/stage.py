@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from .processes import Processes
 from .recipe import Recipe, choose_image_size
 from .recipe_file import apply_recipe
 from .run import read_split, separator_of, write_split
+from .torchvision_data import PREFIX
 
 TASKS = (SINGLE_LABEL, MULTI_LABEL, EMBEDDING)
 
@@ -228,7 +230,9 @@ def _photos(
     separator = separator_of(options.task, options.label_separator)
     if not resumed:
         columns, apart = options.label_column, options.validation
-        return _Photos(load_data(options.data, columns, options.root, reporter, apart, cache.read, separator))
+        # What torchvision gives is written as files once.
+        with processes.lead_first() if options.data.startswith(PREFIX) else nullcontext():
+            return _Photos(load_data(options.data, columns, options.root, reporter, apart, cache.read, separator))
     train, val = processes.agree(read_split(folder / "split.csv", separator) if processes.leads else ([], []))
     return _Photos(DataSet(tuple(train), all_labels(train), tuple(val)), Split(tuple(train), tuple(val)))
 

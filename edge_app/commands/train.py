@@ -118,6 +118,9 @@ def _search(options: "TrainOptions", trials: int, resume: bool, as_json: bool, s
 
     from sightline.export.search import search
 
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError("--search runs in one process: start it without torch's launcher")
+
     found = search(options, trials, resume, ConsoleReporter(), started)
     if as_json:
         print_json({**msgspec.to_builtins(found.details), "trials": found.trials})
