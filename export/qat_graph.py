@@ -107,9 +107,7 @@ class TrainedGraph(nn.Module):
         set_constants(model, values)
         found: dict[str, Range] = {}
         for name in self._plan.rounded:
-            source = name
-            while source in self._plan.same_range:
-                source = self._plan.same_range[source]
+            source = self._plan.moved_from(name)
             if _key(source) in self._rounding:
                 step = self._rounding[_key(source)]
                 assert isinstance(step, RoundedTensor)

@@ -1,7 +1,7 @@
 """Post-training quantization: a float graph and calibration photos become int8 graphs.
 
 float graph -> fold the normalization -> plan -> observe -> (equalize, observe) -> choose form and ranges
-            -> choose how biases are corrected -> (train) -> write QDQ -> count
+            -> choose how biases are corrected -> (train) -> write QDQ -> read blocks of pixels -> count
 """
 
 import gc
@@ -23,6 +23,7 @@ from .onnx_view import GraphView
 from .photos import prepared
 from .qat import Schedule, Trained, train_quantized
 from .qat_graph import check_trainable
+from .quantize_additions import settle_additions
 from .quantize_choose import (
     EQUALIZED,
     PLAIN,
@@ -43,6 +44,7 @@ from .quantize_plan import QuantizationPlan, make_plan
 from .quantize_ranges import METHODS, Observation, observe
 from .quantize_sensitivity import LayerSensitivity, layer_name, rank_layers, ranked_nodes
 from .quantize_writer import WeightFormat, write_qdq
+from .space_to_depth import read_blocks
 
 _BATCH = 4
 # Ranges need all inner tensors at once: 90 MB for one photo of ResNet-50.
@@ -182,6 +184,7 @@ class Quantizer:
         written = write_qdq(mended.model, plan, mended.ranges, weights)
         if self.options.integer_gates:
             written = choose_gates(written, self.folded, self._held_out or self._repair[:2], self._reporter)
+        written = read_blocks(written)
         fusion = self._proven(written, plan)
         return QuantizedModel(
             written, plan, choice, fusion, tuple(sorted(keep_float)), mended.trials, self._names(plan)
@@ -207,7 +210,7 @@ class Quantizer:
         learned = self._trained[weights]
         if not np.isfinite(learned.last_loss):
             return mended
-        trained = Mended(learned.model, learned.ranges, ())
+        trained = Mended(learned.model, settle_additions(learned.model, plan, learned.ranges), ())
         if not self._held_out:
             return trained
         forms = {mended.trials[0].method if mended.trials else UNREPAIRED: mended, TRAINED: trained}

@@ -10,6 +10,7 @@ from onnx import ModelProto
 from sightline.runtime.preprocess import Image
 
 from .onnx_probe import Probe
+from .quantize_additions import settle_additions
 from .quantize_plan import QuantizationPlan
 from .quantize_ranges import METHODS, Observation, Range, find_ranges
 from .quantize_repair import correct_bias, correct_bias_fast
@@ -81,10 +82,14 @@ def choose_ranges(
         held_out: Batches of prepared calibration photos that were not observed.
         methods: What to try; the plain graph with the first one is taken where there is nothing to try it on.
     """
+
+    def find(form: Form, method: str) -> dict[str, Range]:
+        return settle_additions(form.model, plan, find_ranges(form.observations, method))
+
     if not held_out:
-        return Choice(forms[0].model, find_ranges(forms[0].observations, methods[0]), ())
+        return Choice(forms[0].model, find(forms[0], methods[0]), ())
     expected = logits(forms[0].model, held_out)
-    found = {(form.name, method): find_ranges(form.observations, method) for form in forms for method in methods}
+    found = {(form.name, method): find(form, method) for form in forms for method in methods}
     models = {form.name: form.model for form in forms}
     errors = {
         (name, method): error(expected, logits(write_qdq(models[name], plan, ranges, weights), held_out))

@@ -39,6 +39,12 @@ class QuantizationPlan:
     same_range: dict[str, str]
     audible: dict[str, tuple[float, float]]
 
+    def moved_from(self, name: str) -> str:
+        """The tensor whose values another one holds, and whose range it shares; the same where it holds its own."""
+        while name in self.same_range:
+            name = self.same_range[name]
+        return name
+
     def weighted(self, model: ModelProto) -> list[NodeProto]:
         """The int8 nodes with weights (convolutions and matrix products), in graph order."""
         return [node for node in model.graph.node if node.name in self.int8 and node.op_type in WEIGHTED]
@@ -120,7 +126,7 @@ def _rounded(view: GraphView, int8: set[str], absorbed: set[str]) -> tuple[str, 
             producer = view.producer.get(name)
             if producer is None or producer.op_type != "DequantizeLinear":
                 names[name] = None
-        names[_result(view, node, absorbed)] = None
+        names[result_name(view, node, absorbed)] = None
     return tuple(name for name in names if name not in view.outputs)
 
 
@@ -143,7 +149,8 @@ def _hears(node: NodeProto) -> tuple[float, float] | None:
     return None
 
 
-def _result(view: GraphView, node: NodeProto, absorbed: set[str]) -> str:
+def result_name(view: GraphView, node: NodeProto, absorbed: Collection[str]) -> str:
+    """Name what an int8 node writes: its own output, or that of the Relu or Clip that rounding replaces."""
     reader = view.only_consumer(node.output[0])
     last = reader if reader is not None and reader.name in absorbed else node
     return str(last.output[0])
