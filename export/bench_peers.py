@@ -106,7 +106,8 @@ def _litert(model: bytes, size: tuple[int, ...], threads: int) -> tuple[str, Run
     opened = interpreter.Interpreter(model_content=data, num_threads=threads)
     opened.allocate_tensors()
     entry, *_ = opened.get_input_details()
-    classes = next(one for one in opened.get_output_details() if one["name"].endswith("0"))
+    # "…:0" or "…output_0_output", as the converter's version has it: the first by name either way.
+    classes = min(opened.get_output_details(), key=lambda one: str(one["name"]))
 
     def run(image: Image) -> NDArray[np.float32]:
         opened.set_tensor(entry["index"], image)
