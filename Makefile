@@ -52,9 +52,10 @@ docs: $(VENV)/.installed  ## the command reference, from --help
 
 # Beside what people would use instead, in an environment of their own: MediaPipe brings another OpenCV, so it comes
 # without what it depends on; its TFLite files come from benchmarks/mediapipe_files.py, in MEDIAPIPE.
-bench: $(VENV)-bench/.installed  ## frames, folders, cold start and memory beside the peers, in one run
+bench: $(VENV)-bench/.installed  ## frames, folders, cold start, memory and look-up beside the peers
 	$(VENV)-bench/bin/python benchmarks/pipeline.py $(BUNDLE) $(PHOTOS) --mediapipe $(MEDIAPIPE) \
 		--json $(DEMO)/bench.json --plot $(DEMO)/bench.png
+	$(VENV)-bench/bin/python benchmarks/lookup.py --json $(DEMO)/lookup.json --plot $(DEMO)/lookup.png
 
 # The device's install, beside the workstation's: no torch, and the demo's bundle answers from it.
 device: $(VENV)-device/.installed
@@ -78,7 +79,7 @@ $(VENV)-bench/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --constraint constraints.txt torch torchvision
 	$(VENV)-bench/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[export]'
-	$(VENV)-bench/bin/python -m pip install --quiet --constraint constraints.txt faiss-cpu ultralytics
+	$(VENV)-bench/bin/python -m pip install --quiet --constraint constraints.txt faiss-cpu ultralytics usearch sqlite-vec apsw
 	$(VENV)-bench/bin/python -m pip install --quiet absl-py flatbuffers sounddevice
 	$(VENV)-bench/bin/python -m pip install --quiet --no-deps mediapipe
 	@touch $@
