@@ -9,7 +9,7 @@ gallery chose by itself, and the others at the recall that it reached with it.
 
 What is not installed is named and left out: `pip install faiss-cpu usearch sqlite-vec apsw`. With --folder the indexes
 are kept and taken from there, so that large ones can be built at leisure (`--build-only --engines gallery`); with
---json, figures that FILE holds of other sizes stay in it and in the plot.
+--json, figures that FILE holds of other sizes and engines stay in it and in the plot.
 """
 
 import argparse
@@ -260,8 +260,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for entries in options.entries:
             place = options.folder or Path(scratch)
-            results[entries] = measure(place / str(entries), entries, options)
-            show(entries, results[entries])
+            found = measure(place / str(entries), entries, options)
+            show(entries, found)
+            results[entries] = results.get(entries, {}) | found
             if options.json:
                 options.json.write_text(json.dumps(results, indent=2))
     looked_up = [f"p50 {recall}, us" for recall in options.recall]
