@@ -88,7 +88,7 @@ def _line(name: str, threads: int, entries: tuple[Entry, ...]) -> str:
         f" {one.median_ms:9.2f} {best.median_ms / one.median_ms:6.2f}" if one else f" {'-':>9} {'-':>6}"
         for one in (openvino, other)
     )
-    by = ", ".join(f"{one.tool} ({one.file})" for one in (best, openvino, other) if one)
+    by = ", ".join(f"{one.tool} ({one.precision})" for one in (best, openvino, other) if one)
     return f"{name:20} {threads:7} {plain['fp32']:8.2f} {plain['int8']:8.2f} {best.median_ms:8.2f}{beside}  {by}"
 
 
