@@ -80,9 +80,6 @@ class _Peer:
     def settle(self) -> None:
         """Nothing goes on in the background."""
 
-    def widen(self, ef: int) -> None:
-        """Nothing to choose."""
-
 
 class SightlineGallery(_Peer):
     """Ours."""
@@ -119,8 +116,7 @@ class SightlineGallery(_Peer):
         self.index._index.graph.ef = ef
 
     def search(self, query: Vectors) -> Found:
-        ids: Found = self.index.search(query, K).ids[0]
-        return ids - 1
+        return np.asarray(self.index.search(query, K).ids[0] - 1, np.int64)
 
     def add(self, vector: Vectors) -> None:
         self.index.add("new", vector)
@@ -150,8 +146,7 @@ class Hnswlib(_Peer):
         self.index.set_ef(ef)
 
     def search(self, query: Vectors) -> Found:
-        found: Found = self.index.knn_query(query, K, num_threads=1)[0][0].astype(np.int64)
-        return found
+        return np.asarray(self.index.knn_query(query, K, num_threads=1)[0][0], np.int64)
 
     def add(self, vector: Vectors) -> None:
         count = self.index.get_current_count()
@@ -186,8 +181,7 @@ class Faiss(_Peer):
         self.index.hnsw.efSearch = ef
 
     def search(self, query: Vectors) -> Found:
-        found: Found = self.index.search(query[np.newaxis], K)[1][0]
-        return found
+        return np.asarray(self.index.search(query[np.newaxis], K)[1][0], np.int64)
 
     def add(self, vector: Vectors) -> None:
         import faiss
@@ -218,8 +212,7 @@ class Usearch(_Peer):
         self.index.expansion_search = ef
 
     def search(self, query: Vectors) -> Found:
-        found: Found = self.index.search(query, K, threads=1).keys.astype(np.int64)
-        return found
+        return np.asarray(self.index.search(query, K, threads=1).keys, np.int64)
 
     def add(self, vector: Vectors) -> None:
         self.index.add(len(self.index), vector, threads=1)
@@ -274,8 +267,7 @@ class Numpy(_Peer):
     def search(self, query: Vectors) -> Found:
         scores = self.index @ query
         best = np.argpartition(scores, len(scores) - K)[-K:]
-        found: Found = best[np.argsort(-scores[best])]
-        return found
+        return np.asarray(best[np.argsort(-scores[best])], np.int64)
 
     def add(self, vector: Vectors) -> None:
         self.index = np.concatenate([self.index, vector[np.newaxis]])
@@ -338,13 +330,13 @@ class Worker:
         """Find and set the narrowest search that reaches a recall@10, None to leave it; gives the recall reached."""
         if self._engine.exact or wanted is None:
             return {"exact": self._engine.exact, "ef": 0, "recall": self._recall(_FEW if self._engine.exact else None)}
-        low, high = NARROWEST, WIDEST
+        low = high = NARROWEST
+        while self._reached(high) < wanted and high < WIDEST:
+            low, high = high + 1, min(2 * high, WIDEST)
         while low < high:
             middle = (low + high) // 2
-            self._engine.widen(middle)
-            low, high = (low, middle) if self._recall() >= wanted else (middle + 1, high)
-        self._engine.widen(high)
-        return {"exact": False, "ef": high, "recall": self._recall()}
+            low, high = (low, middle) if self._reached(middle) >= wanted else (middle + 1, high)
+        return {"exact": False, "ef": high, "recall": self._reached(high)}
 
     def times_us(self, first: int, count: int) -> list[float]:
         """Microseconds of each of some look-ups; fewer where they take long."""
@@ -365,6 +357,10 @@ class Worker:
             self._engine.add(-query)
             times.append(1e3 * (perf_counter() - begun))
         return times
+
+    def _reached(self, ef: int) -> float:
+        self._engine.widen(ef)
+        return self._recall()
 
     def _recall(self, count: int | None = None) -> float:
         queries, truth = np.load(self._folder / QUERIES)[:count], np.load(self._folder / TRUTH)[:count]
