@@ -20,6 +20,9 @@ from .processes import Processes
 _BATCH = 64
 # Photos that the linear head and the projection are fitted to; more cost time and change neither.
 FEATURE_PHOTOS = 5000
+# From this number on photos go through ONNX Runtime: 400 took 6.0 s there, the export counted in, and 22.6 s in torch
+# (MobileNetV2 at 224 px, two busy cores; benchmarks/frozen_features.py).
+WORTH_AN_EXPORT = 400
 
 
 def extract_features(
@@ -32,12 +35,14 @@ def extract_features(
 ) -> NDArray[np.float32]:
     """Run photos through the trunk exactly as the device prepares them.
 
+    Many photos on the CPU go through ONNX Runtime, see `features_by_onnx`; what does not goes through torch.
+
     Args:
         model: Its mode is evaluation during the call.
         images: The photos, readable.
         spec: Size and crop.
         reporter: Where progress goes.
-        precision: torch.bfloat16 for speed where the processor has it.
+        precision: Of torch: torch.bfloat16 for speed where the processor has it.
         processes: Each does a part, and all get the whole.
 
     Returns:
@@ -45,18 +50,38 @@ def extract_features(
     """
     reporter, processes = reporter or QuietReporter(), processes or Processes()
     assert images, "features of no photo were asked for"
+    mode = model.training
+    model.eval()
+    found = None
+    if len(images) >= WORTH_AN_EXPORT and processes.count == 1 and next(model.parameters()).device.type == "cpu":
+        # Importing the exporter takes a second that few photos would not give back.
+        from .onnx_features import features_by_onnx
+
+        found = features_by_onnx(model, images, spec, reporter)
+    if found is None:
+        found = features_by_torch(model, images, spec, reporter, precision, processes)
+    model.train(mode)
+    return found
+
+
+def features_by_torch(
+    model: RecognitionModel,
+    images: Sequence[LabelledImage],
+    spec: InputSpec,
+    reporter: Reporter,
+    precision: torch.dtype,
+    processes: Processes,
+) -> NDArray[np.float32]:
+    """As `extract_features`, of a model in evaluation mode and through torch."""
     mine = [image for part in processes.part(batches(images, _BATCH)) for image in part]
     device = next(model.parameters()).device
     found: list[Tensor] = []
-    mode = model.training
-    model.eval()
     with reporter.task("features", len(mine)) as task, torch.inference_mode():
         for batch in prepared([image.path for image in mine], spec, _BATCH):
             with autocast(device, precision):
                 pooled = model.features(torch.from_numpy(batch).to(device))
             found.append(pooled.float().cpu())
             task.advance(len(batch))
-    model.train(mode)
     return torch.cat(processes.join(found)).numpy()
 
 

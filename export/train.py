@@ -17,7 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sightline.runtime.errors import InputError
 from sightline.runtime.manifest import EMBEDDING, MULTI_LABEL
@@ -44,9 +46,12 @@ Follower = Callable[[Epoch], None]
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
+    """How training went; the features are those of the trunk as it began, of the photos that the head was fitted to."""
+
     best_epoch: int
     history: list[Epoch]
     stopped: str
+    features: NDArray[np.float32] | None
 
 
 def train(
@@ -116,12 +121,14 @@ def _resumed(options: TrainOptions, checkpoint: Checkpoint) -> TrainOptions:
 
 def _learn(stage: Stage, checkpoint: Checkpoint | None, reporter: Reporter, follow: Follower | None) -> _Outcome:
     best = Best(len(stage.split.val))
+    features: NDArray[np.float32] | None = None
     if checkpoint:
         best.load(checkpoint.best)
         history, schedule, spent = list(checkpoint.history), checkpoint.schedule, checkpoint.spent
         reporter.say(f"going on after epoch {history[-1].epoch}")
     else:
-        history = [_warm_start(stage, best, reporter)]
+        first, features = _warm_start(stage, best, reporter)
+        history = [first]
         schedule, spent = _plan(stage, reporter), 0.0
     stopped = "epochs" if stage.options.budget_s is None else "budget"
     try:
@@ -131,17 +138,16 @@ def _learn(stage: Stage, checkpoint: Checkpoint | None, reporter: Reporter, foll
         reporter.say("stopped: completing the run with the best weights so far (Ctrl-C again to leave at once)")
         stopped = "interrupted"
     stage.model.load_state_dict(best.state)
-    return _Outcome(best.epoch, history, stopped)
+    return _Outcome(best.epoch, history, stopped, features)
 
 
-def _warm_start(stage: Stage, best: Best, reporter: Reporter) -> Epoch:
+def _warm_start(stage: Stage, best: Best, reporter: Reporter) -> tuple[Epoch, NDArray[np.float32] | None]:
     # An untrained head guesses.
     several = stage.options.task == MULTI_LABEL
     loss, top1 = math.log(2) * len(stage.labels) if several else math.log(len(stage.labels)), 1 / len(stage.labels)
+    chosen, features = some_of(stage.split.train, FEATURE_PHOTOS, stage.options.seed), stage.features
     if stage.options.weights != "none":
-        chosen, features = list(stage.split.train), stage.features
         if features is None:
-            chosen = some_of(stage.split.train, FEATURE_PHOTOS, stage.options.seed)
             features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision, stage.processes)
         targets = photo_targets(chosen, stage.labels, stage.options.task)
         loss, top1 = fit_head(stage.model, features, targets, stage.recipe.label_smoothing)
@@ -151,7 +157,7 @@ def _warm_start(stage: Stage, best: Best, reporter: Reporter) -> Epoch:
     best.offer(0, score, stage.model.state_dict())
     start = "linear head on frozen features" if stage.options.weights != "none" else "random start"
     reporter.say(f"{start}: {_figure(stage.options.task)} {score.top1:.4f} ({stage.elapsed():.0f} s)")
-    return Epoch(0, stage.spec.width, 0.0, loss, top1, score.loss, score.top1, stage.elapsed())
+    return Epoch(0, stage.spec.width, 0.0, loss, top1, score.loss, score.top1, stage.elapsed()), features
 
 
 def _plan(stage: Stage, reporter: Reporter) -> Schedule:
@@ -246,7 +252,9 @@ def _describe(epoch: Epoch, tuner: FineTuner, task: str) -> str:
 
 def _finish(stage: Stage, outcome: _Outcome, reporter: Reporter) -> RunDetails:
     chosen = some_of(stage.split.train, FEATURE_PHOTOS, stage.options.seed)
-    features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision, stage.processes)
+    features = outcome.features if outcome.best_epoch == 0 else None
+    if features is None:
+        features = extract_features(stage.model, chosen, stage.spec, reporter, stage.precision, stage.processes)
     # An embedding that was learned is kept; else it is the one that these features give.
     if stage.options.task != EMBEDDING or outcome.best_epoch == 0:
         fit_projection(stage.model, features)
