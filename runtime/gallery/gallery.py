@@ -55,7 +55,7 @@ class Gallery:
 
     @classmethod
     def open(cls, path: str | Path, model: str | None = None, create: bool = True, dim: int | None = None) -> "Gallery":
-        """Open a gallery, checking every entry's checksum: about half a second for 100,000 entries.
+        """Open a gallery, checking every entry's checksum: about a second for 100,000 entries.
 
         Args:
             path: Its folder.
