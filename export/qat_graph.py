@@ -57,7 +57,8 @@ class TrainedGraph(nn.Module):
         self._weights, self._biases = nn.ModuleDict(), nn.ParameterDict()
         for node in plan.weighted(model):
             axis = 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
-            self._weights[_key(node.name)] = RoundedWeight(self._tensor(node.input[1]), axis, weights.steps)
+            weight = self._tensor(node.input[1])
+            self._weights[_key(node.name)] = RoundedWeight(weight, axis, weights.largest(node, weight.shape))
             if len(node.input) > 2 and node.input[2]:
                 self._biases[_key(node.name)] = nn.Parameter(self._tensor(node.input[2]).clone())
         self._constants = {

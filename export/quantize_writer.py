@@ -8,7 +8,7 @@ Around an int8 node the file says, in operators every runtime knows,
 and ONNX Runtime fuses each such group into one integer operator.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +28,22 @@ class WeightFormat:
     Attributes:
         steps: The largest magnitude. 64 keeps the sum of two products of a byte and a weight within 16 bits
             (2 · 255 · 64 = 32,640), so that CPUs without VNNI cannot saturate; 127 uses the full range.
+        depthwise_steps: That of depthwise convolutions, which every CPU sums in 32 bits (see `saturation`); `steps`
+            where there is none.
     """
 
     steps: int = 64
+    depthwise_steps: int | None = None
+
+    def largest(self, node: NodeProto, shape: Sequence[int]) -> int:
+        """Give the largest magnitude in one layer.
+
+        Args:
+            node: The layer.
+            shape: Of its weight.
+        """
+        depthwise = node.op_type == "Conv" and shape[1] == 1 and attribute(node, "group", 1) == shape[0]
+        return self.steps if self.depthwise_steps is None or not depthwise else self.depthwise_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +189,7 @@ class _Writer:
         if bias is not None:
             # A channel of almost no weight would need a bias beyond 32 bits.
             least = np.abs(bias.astype(np.float64)) / (input_scale * (2**31 - 2**8))
-        quantized = quantize_weight(weight, axis, least, self.weights.steps)
+        quantized = quantize_weight(weight, axis, least, self.weights.largest(node, weight.shape))
         name = f"{node.name}.weight"
         self.constants[f"{name}.zero_point"] = np.zeros(quantized.scale.shape, np.int8)
         yield self._dequantize_constant(name, quantized.values, quantized.scale, axis)

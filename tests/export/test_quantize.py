@@ -10,7 +10,7 @@ from sightline.export.calibration import choose_calibration
 from sightline.export.fusion import check_fusion, inspect_fusion
 from sightline.export.onnx_graph import serialize
 from sightline.export.onnx_probe import Probe
-from sightline.export.onnx_view import GraphView, copy_model, set_constants
+from sightline.export.onnx_view import GraphView, attribute, copy_model, set_constants
 from sightline.export.quantize import QuantizationOptions, quantize
 from sightline.export.quantize_additions import settle_additions
 from sightline.export.quantize_choose import PLAIN, Form, choose_ranges
@@ -20,6 +20,8 @@ from sightline.export.quantize_ranges import METHODS, Observation, Range, find_r
 from sightline.export.quantize_repair import correct_bias
 from sightline.export.quantize_sensitivity import rank_layers, ranked_nodes
 from sightline.export.quantize_writer import WeightFormat, quantize_weight, write_qdq
+from sightline.export.saturation_audit import Walk
+from sightline.export.targets import PORTABLE, find_targets
 from sightline.runtime.errors import BundleError, InputError
 from sightline.runtime.session import open_session
 from tests.export.nets import SPEC, conv_graph, draw_folder, images, small_graph
@@ -230,6 +232,19 @@ def test_portable_weights_cannot_saturate_a_sum_of_two_products():
     np.testing.assert_allclose(
         quantized.values * quantized.scale[:, None, None, None], WEIGHT, atol=float(quantized.scale.max()) * 0.501
     )
+
+
+def test_depthwise_weights_of_the_portable_form_use_all_eight_bits_and_nothing_can_saturate():
+    model = fold_normalization(small_graph("mobilenet_v2"))
+    plan = make_plan(model)
+    weights = find_targets([PORTABLE])[0].weights
+    written = write_qdq(model, plan, ranges_of(model, plan.rounded), weights)
+    found = {"depthwise": set[int](), "other": set[int]()}
+    for node in plan.weighted(model):
+        values = GraphView(written).constant(f"{node.name}.weight.q").astype(int)
+        found["depthwise" if attribute(node, "group", 1) > 1 else "other"].add(int(np.abs(values).max()))
+    assert found["depthwise"] == {127} and max(found["other"]) == 64
+    assert not any(layer.paired.can_overflow for layer in Walk(written).layers)
 
 
 def test_bias_of_a_channel_without_weight_fits_32_bits():
