@@ -188,7 +188,7 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("openvino", ("fp32", "int8"), _openvino("f32")),
-        Peer("openvino-auto", ("fp32",), _openvino(None)),
+        Peer("openvino-auto", ("fp32", "int8"), _openvino(None)),
         Peer("opencv", ("fp32",), _opencv),
         Peer("torch", ("fp32",), _torch(compiled=False), "pip install 'sightline[export]'"),
         Peer("torch-compiled", ("fp32",), _torch(compiled=True), "pip install 'sightline[export]'"),

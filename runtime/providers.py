@@ -141,12 +141,12 @@ class _OpenVino:
             options.add_free_dimension_override_by_name(_BATCH, 1)
         # Several callers of a session of few threads run at once, as with ONNX Runtime's own kernels.
         streams = max(1, usable_cores(most=None) // self._threads)
-        settings = {
-            "INFERENCE_NUM_THREADS": str(self._threads * streams),
-            "NUM_STREAMS": str(streams),
-            # bfloat16, OpenVINO's own choice where the processor has it, moves fp32's embeddings by up to 0.02.
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
+        settings = {"INFERENCE_NUM_THREADS": str(self._threads * streams), "NUM_STREAMS": str(streams)}
+        # bfloat16, OpenVINO's own choice where the processor has it, moves fp32's embeddings by up to 0.02. What stays
+        # float in an int8 file it moves less than int8 has moved it (embeddings by 0.005), and ResNet-18 takes 2.6 ms
+        # in place of 4.2.
+        if b"QuantizeLinear" not in self._model:
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
         if PROVIDERS["openvino"] in ort.get_available_providers() and not _has_plugin():
             chosen = {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(self._threads)}
             return _open(self._model, options, [(PROVIDERS["openvino"], chosen), PROVIDERS["cpu"]])
