@@ -20,8 +20,8 @@ from .processes import Processes
 _BATCH = 64
 # Photos that the linear head and the projection are fitted to; more cost time and change neither.
 FEATURE_PHOTOS = 5000
-# From this number on photos go through ONNX Runtime: 400 took 6.0 s there, the export counted in, and 22.6 s in torch
-# (MobileNetV2 at 224 px, two busy cores; benchmarks/frozen_features.py).
+# From this number on photos go through ONNX Runtime: 400 take a third of the time there, the export
+# counted in (MobileNetV2 at 224 px; docs/training.md has the figures).
 WORTH_AN_EXPORT = 400
 
 

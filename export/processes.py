@@ -73,12 +73,14 @@ class Processes:
 
     @contextmanager
     def lead_first(self) -> Iterator[None]:
-        """Let the first process do a thing before the others do: they find its files."""
+        """Let the first process do a thing before the others do: they find its files, or fail as it did."""
         if not self.leads:
             self.agree(None)
-        yield
-        if self.leads:
-            self.agree(None)
+        try:
+            yield
+        finally:
+            if self.leads:
+                self.agree(None)
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Add up figures of all processes."""

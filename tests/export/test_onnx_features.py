@@ -8,7 +8,6 @@ from sightline.export import features, onnx_features
 from sightline.export.features import extract_features
 from sightline.export.onnx_features import TOLERANCE, features_by_onnx
 from sightline.models import build_model
-from sightline.runtime.errors import BundleError
 from sightline.runtime.preprocess import InputSpec
 from sightline.runtime.reporter import QuietReporter
 from tests.export.nets import draw_folder
@@ -45,12 +44,12 @@ def test_many_photos_take_this_way_and_the_mode_stays(model, photos, monkeypatch
     assert len(taken) == 1
 
 
-@pytest.mark.parametrize("fault", ["no export", "other answers"])
+@pytest.mark.parametrize("fault", ["no export", "no run", "other answers"])
 def test_a_trunk_that_onnx_has_not_right_goes_through_torch(model, photos, monkeypatch, fault):
     expected = extract_features(model, photos, SPEC)
 
     def refuse(*_):
-        raise BundleError("ONNX Runtime has not this operator")
+        raise RuntimeError("not this time")
 
     def other(_, spec, outputs):
         torch.manual_seed(1)
@@ -58,6 +57,7 @@ def test_a_trunk_that_onnx_has_not_right_goes_through_torch(model, photos, monke
         return export(onnx_features._Trunk(stranger).eval(), spec, outputs)
 
     export = onnx_features.trace_onnx
-    monkeypatch.setattr(onnx_features, "trace_onnx", refuse if fault == "no export" else other)
+    faults = {"no export": ("trace_onnx", refuse), "no run": ("_run", refuse), "other answers": ("trace_onnx", other)}
+    monkeypatch.setattr(onnx_features, *faults[fault])
     monkeypatch.setattr(features, "WORTH_AN_EXPORT", 1)
     assert np.array_equal(extract_features(model, photos, SPEC), expected)
