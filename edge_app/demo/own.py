@@ -52,11 +52,15 @@ class OwnPhotos:
         label, least = min(counts.items(), key=lambda item: item[1])
         if least >= enough and not self.left_out:
             return None
-        said = f"'{label}' has {least} photos to learn from, where the demo's own shop has {enough} of each class"
+        said = []
+        if least < enough:
+            said.append(
+                f"'{label}' has {least} photos to learn from, where the demo's own shop has {enough} of each class"
+            )
         if self.left_out:
-            said += f", and {len(self.left_out)} classes of fewer than {_LEAST_KNOWN} photos are left out"
+            said.append(f"classes of fewer than {_LEAST_KNOWN} photos are left out: {', '.join(self.left_out)}")
         return (
-            f"{said}: the demo starts from nothing, so its answers may fall short; for few photos there is "
+            f"{'; '.join(said)}; the demo starts from nothing, so its answers may fall short; for few photos there is "
             f"'sightline train DATA --weights imagenet'"
         )
 
