@@ -29,7 +29,7 @@ from sightline.export.bench_peers import PEERS, Peer, Run
 from sightline.export.calibration import choose_calibration
 from sightline.export.onnx_graph import export_onnx, serialize
 from sightline.export.quantize import QuantizationOptions, Quantizer
-from sightline.export.quantize_writer import WeightFormat
+from sightline.export.targets import PORTABLE, find_targets
 from sightline.models import build_model, find_architecture
 from sightline.runtime import Bundle, read_image
 from sightline.runtime.dataset import read_dataset
@@ -61,7 +61,6 @@ def measure(task: Task) -> list[str]:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="sightline-") as folder:
-        _write_bundle(Path(folder), task)
         _write_bundle(Path(folder), task)
         report = bench(Bundle.load(folder), BenchOptions(task.threads, task.peers, task.seconds))
     absent = [f"{one.tool}: {one.reason}" for one in report.absent]
@@ -98,7 +97,7 @@ def _write_bundle(folder: Path, task: Task) -> None:
     model = export_onnx(build_model(task.name, _CLASSES, _DIM).eval(), spec)
     photos = read_dataset(task.data, task.label_column)
     calibration = choose_calibration(photos, (), task.images)
-    quantized = Quantizer(model, calibration, spec, QuantizationOptions()).make(WeightFormat(64))
+    quantized = Quantizer(model, calibration, spec, QuantizationOptions()).make(find_targets([PORTABLE])[0].weights)
     models = {"fp32": serialize(model), "int8": serialize(quantized.model)}
     if find_spec("nncf") is not None:
         images = np.stack([prepare(read_image(one.path), spec) for one in calibration.images])

@@ -20,7 +20,7 @@ from sightline.export.calibration import choose_calibration
 from sightline.export.latency import measure_latency
 from sightline.export.onnx_graph import export_onnx, serialize
 from sightline.export.quantize import QuantizationOptions, Quantizer
-from sightline.export.quantize_writer import WeightFormat
+from sightline.export.targets import PORTABLE, find_targets
 from sightline.models import build_model, find_architecture
 from sightline.runtime.dataset import read_dataset
 from sightline.runtime.preprocess import InputSpec
@@ -49,7 +49,7 @@ def measure(task: Task) -> list[str]:
     start, before = perf_counter(), _peak_mb()
     quantizer = Quantizer(model, calibration, spec, QuantizationOptions())
     calibrated = _peak_mb()
-    made = quantizer.make(WeightFormat(64))
+    made = quantizer.make(find_targets([PORTABLE])[0].weights)
     seconds, peak = perf_counter() - start, _peak_mb()
     photos = np.random.default_rng(0).integers(0, 256, (4, size, size, 3)).astype(np.uint8)
     lines = []
