@@ -371,9 +371,8 @@ class Loop:
             return
         self._said = status
         self._hearers.state(status)
-        # A camera of 15 frames a second has none at every fourth tick: only a loss takes the answer away. And the last
-        # frame of a file belongs to those before it.
-        if status.state not in (State.LIVE, State.ENDED):
+        # A camera of 15 frames a second has none at every fourth tick: only a loss takes the answer away.
+        if status.state.away:
             self._last = _Shown(self._last.frame, None, None)
             self._tally.pause()
             self._sight.away()

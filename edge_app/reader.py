@@ -38,6 +38,14 @@ class State(StrEnum):
     LOST = "lost"
     ENDED = "ended"
 
+    @property
+    def away(self) -> bool:
+        """Whether what comes next has nothing to do with what was seen.
+
+        The end of a file is known before its last frame is looked at, which belongs to those before it.
+        """
+        return self not in (State.LIVE, State.ENDED)
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:

@@ -10,7 +10,7 @@ import msgspec
 
 from ..connection import Frame
 from ..listeners import Deaf
-from ..reader import State, Status
+from ..reader import Status
 from ..sight import Seen
 from ..teach import Refused, Removed, Taught, TeachEvent
 from .outbox import Outbox
@@ -75,7 +75,7 @@ class Announcer(Deaf):
 
     def state(self, status: Status) -> None:
         """Announce what the source does."""
-        if status.state is not State.LIVE:
+        if status.state.away:
             # Without a frame nothing is shown; what comes back afterwards is news.
             self._shown = None
         self.announce("state", state=str(status.state), detail=status.detail, attempts=status.attempts)

@@ -21,7 +21,7 @@ from sightline.runtime.recognition import Recognition
 from ..connection import Frame
 from ..listeners import Deaf
 from ..outputs.outbox import DeliveryFailed, Outbox
-from ..reader import State, Status
+from ..reader import Status
 from ..sight import Manner, Seen
 from ..sources import Source
 from ..teach import Refused, TeachEvent
@@ -89,7 +89,7 @@ class Tracer(Deaf):
 
     def state(self, status: Status) -> None:
         """Note that the votes begin anew where the source was away."""
-        self._fresh_start |= status.state is not State.LIVE
+        self._fresh_start |= status.state.away
 
     def teaching(self, event: TeachEvent) -> None:
         """Note that the votes begin anew where the gallery was changed."""
