@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 
 import click
 
@@ -60,7 +59,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(version("sightline"), prog_name="sightline")
+@click.version_option(package_name="sightline", prog_name="sightline")
 def cli() -> None:
     """From a folder of labelled photos to an offline device that recognises, looks up and learns.
 

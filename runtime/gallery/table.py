@@ -92,10 +92,11 @@ class Table:
         """Forget entries; unknown ids are passed over. Returns the ids that were there."""
         slots, found = self.find(np.array(ids, np.int64))
         slots = slots[found]
-        slots = np.unique(slots[self._alive[slots]])
+        slots = slots[self._alive[slots]]
+        if len(slots) == 0:  # before np.unique, whose first call imports for 15 ms
+            return np.empty(0, np.int64)
+        slots = np.unique(slots)
         gone = self._ids[slots].copy()
-        if len(slots) == 0:
-            return gone
         self._alive[slots], self._matrix[slots] = False, 0.0
         for slot in slots:
             self._metadata[slot] = "{}"

@@ -158,7 +158,7 @@ def mean_clusters(entries: Snapshot, count: int, seed: int = 0) -> list[Group]:
     vectors, count = entries.vectors, min(count, len(entries.ids))
     if count == 0:
         return []
-    centres, numbers = _first_centres(vectors, count, np.random.default_rng(seed)), None
+    centres, numbers = _first_centres(vectors, count, seed), None
     for _ in range(_MOST_ROUNDS):
         fresh = (vectors @ centres.T).argmax(axis=1)
         if numbers is not None and (fresh == numbers).all():
@@ -172,7 +172,8 @@ def mean_clusters(entries: Snapshot, count: int, seed: int = 0) -> list[Group]:
     return _groups(entries, numbers, least=1)
 
 
-def _first_centres(vectors: Vectors, count: int, random: np.random.Generator) -> Vectors:
+def _first_centres(vectors: Vectors, count: int, seed: int) -> Vectors:
+    random = np.random.default_rng(seed)
     chosen = [int(random.integers(len(vectors)))]
     distance = np.maximum(0.0, 1 - vectors @ vectors[chosen[0]])
     while len(chosen) < count:
