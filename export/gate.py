@@ -99,9 +99,13 @@ def examine(reference: Candidate, candidate: Candidate, limits: Limits) -> Verdi
     return Verdict(drop, kept, _success(candidate, drop, limits.max_drop), fit)
 
 
+def keeps_accuracy(drop: float, max_drop: float) -> bool:
+    """Whether a drop, points, keeps to the limit: shares are ratios of integers, and the last bit must not decide."""
+    return drop <= max_drop + 1e-9
+
+
 def _accuracy_failure(reference: Candidate, candidate: Candidate, drop: float, max_drop: float) -> str:
-    # The shares are ratios of small integers; a drop of exactly the limit must not fail by its last bit.
-    if drop <= max_drop + 1e-9:
+    if keeps_accuracy(drop, max_drop):
         return ""
     images = candidate.top1.images
     shares = f"{candidate.top1.value:.2%} against {reference.top1.value:.2%} on {images} photos"

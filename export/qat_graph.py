@@ -58,7 +58,7 @@ class TrainedGraph(nn.Module):
         for node in plan.weighted(model):
             axis = 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
             weight = self._tensor(node.input[1])
-            self._weights[_key(node.name)] = RoundedWeight(weight, axis, weights.largest(node, weight.shape))
+            self._weights[_key(node.name)] = RoundedWeight(weight, axis, weights.steps_of(node, weight.shape))
             if len(node.input) > 2 and node.input[2]:
                 self._biases[_key(node.name)] = nn.Parameter(self._tensor(node.input[2]).clone())
         self._constants = {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .quantize_ranges import Range
+from .quantize_writer import ABOVE_ROUNDING, Steps
 
 _STEPS = 255
 
@@ -62,13 +63,13 @@ class RoundedTensor(nn.Module):
 class RoundedWeight(nn.Module):
     """A layer's weights, rounded to one scale for each output channel as the writer rounds them."""
 
-    def __init__(self, weight: Tensor, axis: int, steps: int) -> None:
+    def __init__(self, weight: Tensor, axis: int, steps: Steps) -> None:
         """Begin with float weights.
 
         Args:
             weight: float32.
             axis: The dimension of the output channels.
-            steps: The largest magnitude, see `WeightFormat`.
+            steps: The largest magnitudes.
         """
         super().__init__()
         self.value = nn.Parameter(weight.clone())
@@ -79,7 +80,13 @@ class RoundedWeight(nn.Module):
 
     def forward(self) -> Tensor:
         """Give the rounded weights; the gradient reaches the float ones."""
-        scale = (self.value.detach().abs().amax(self._others) / self._steps).clamp_min(1e-12)
+        value, most = self.value.detach(), self._steps.most
+        scale = value.abs().amax(self._others) / most
+        if self._steps.most_of_two is not None:
+            rows = value.movedim(self._axis, 0).flatten(1)
+            pairs = nn.functional.pad(rows, (0, rows.shape[1] % 2)).unflatten(1, (-1, 2))
+            largest = torch.maximum(pairs.clamp(min=0).sum(2), -pairs.clamp(max=0).sum(2)).amax(1)
+            scale = torch.maximum(scale, largest / self._steps.most_of_two * ABOVE_ROUNDING)
         return torch.fake_quantize_per_channel_affine(
-            self.value, scale, self._zeros, self._axis, -self._steps, min(self._steps, 127)
+            self.value, scale.clamp_min(1e-12), self._zeros, self._axis, -most, min(most, 127)
         )

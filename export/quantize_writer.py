@@ -20,30 +20,54 @@ from .onnx_view import GraphView, attribute, copy_model, set_constants
 from .quantize_plan import WEIGHTED, QuantizationPlan
 from .quantize_ranges import Range
 
+SUM_OF_TWO = 128
+# Two values that together reach the most exactly round to no more: only where both end in a half would both go up, and
+# numpy rounds such to even numbers, one up and one down. This much more keeps float32's own rounding away from it.
+ABOVE_ROUNDING = 1 + 2**-20
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How large the integers of one layer's weights may become.
+
+    Attributes:
+        most: The largest magnitude.
+        most_of_two: The largest magnitude that two neighbouring inputs of one sign have together, neighbours being 0
+            and 1, 2 and 3 and so on; None where they may have any.
+    """
+
+    most: int
+    most_of_two: int | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class WeightFormat:
     """How weights are rounded: int8, symmetric, one scale for each output channel.
 
     Attributes:
-        steps: The largest magnitude. 64 keeps the sum of two products of a byte and a weight within 16 bits
-            (2 · 255 · 64 = 32,640), so that CPUs without VNNI cannot saturate; 127 uses the full range.
-        depthwise_steps: That of depthwise convolutions, which every CPU sums in 32 bits (see `saturation`); `steps`
-            where there is none.
+        steps: The largest magnitude.
+        unsaturated: Whether no CPU may cut a sum off. Without VNNI the sum of two neighbouring products of a byte and
+            a weight has 16 bits, which hold it while two weights of one sign have 128 together (255 · 128 = 32,640).
     """
 
     steps: int = 64
-    depthwise_steps: int | None = None
+    unsaturated: bool = False
 
-    def largest(self, node: NodeProto, shape: Sequence[int]) -> int:
-        """Give the largest magnitude in one layer.
+    def steps_of(self, node: NodeProto, shape: Sequence[int]) -> Steps:
+        """Give the largest magnitudes in one layer.
 
         Args:
             node: The layer.
             shape: Of its weight.
         """
-        depthwise = node.op_type == "Conv" and shape[1] == 1 and attribute(node, "group", 1) == shape[0]
-        return self.steps if self.depthwise_steps is None or not depthwise else self.depthwise_steps
+        if not self.unsaturated:
+            return Steps(self.steps)
+        if node.op_type == "Conv" and shape[1] == 1 and attribute(node, "group", 1) == shape[0]:
+            return Steps(self.steps)  # every CPU sums a depthwise convolution in 32 bits, see `saturation`
+        if all(side == 1 for side in shape[2:]):
+            return Steps(self.steps, SUM_OF_TWO)
+        # In a larger window each kernel, and `space_to_depth`, has its own order: no two weights may be too much.
+        return Steps(min(self.steps, SUM_OF_TWO // 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +112,33 @@ def tied_ranges(plan: QuantizationPlan, ranges: dict[str, Range]) -> dict[str, R
 
 
 def quantize_weight(
-    weight: NDArray[np.float32], axis: int, least_scale: NDArray[np.float64], steps: int
+    weight: NDArray[np.float32], axis: int, least_scale: NDArray[np.float64], steps: Steps
 ) -> QuantizedWeight:
     """Round a weight tensor, one scale for each output channel.
 
     Args:
-        weight: float32, any shape.
+        weight: float32, any shape; shape (outputs, inputs, 1, 1), or two dimensions, where `steps` minds two.
         axis: The dimension of the output channels.
         least_scale: float64, one for each channel: scales are not made smaller than this.
-        steps: The largest magnitude.
+        steps: The largest magnitudes.
     """
-    others = tuple(dim for dim in range(weight.ndim) if dim != axis)
-    largest = np.abs(weight.astype(np.float64)).max(axis=others)
-    scale = np.maximum(np.maximum(largest / steps, least_scale), 1e-12).astype(np.float32)
+    rows = np.moveaxis(weight.astype(np.float64), axis, 0).reshape(weight.shape[axis], -1)
+    scale = np.abs(rows).max(axis=1) / steps.most
+    if steps.most_of_two is not None:
+        scale = np.maximum(scale, largest_of_two(rows) / steps.most_of_two * ABOVE_ROUNDING)
+    scale = np.maximum(np.maximum(scale, least_scale), 1e-12).astype(np.float32)
     shape = [1] * weight.ndim
     shape[axis] = -1
-    values = np.clip(np.round(weight / scale.reshape(shape)), -steps, min(steps, 127))
+    values = np.clip(np.round(weight / scale.reshape(shape)), -steps.most, min(steps.most, 127))
     return QuantizedWeight(values.astype(np.int8), scale, axis)
+
+
+def largest_of_two(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the largest magnitude that neighbouring values of one sign have together: (rows, inputs) to (rows,)."""
+    padded = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
+    pairs = padded.reshape(len(rows), -1, 2)
+    above, below = np.maximum(pairs, 0).sum(axis=2), np.minimum(pairs, 0).sum(axis=2)
+    return np.maximum(above, -below).max(axis=1)
 
 
 class _Writer:
@@ -189,7 +223,7 @@ class _Writer:
         if bias is not None:
             # A channel of almost no weight would need a bias beyond 32 bits.
             least = np.abs(bias.astype(np.float64)) / (input_scale * (2**31 - 2**8))
-        quantized = quantize_weight(weight, axis, least, self.weights.largest(node, weight.shape))
+        quantized = quantize_weight(weight, axis, least, self.weights.steps_of(node, weight.shape))
         name = f"{node.name}.weight"
         self.constants[f"{name}.zero_point"] = np.zeros(quantized.scale.shape, np.int8)
         yield self._dequantize_constant(name, quantized.values, quantized.scale, axis)

@@ -146,12 +146,20 @@ class Recipe:
         return Augmentation(self.crop_area, self.aspect, self.flip, self.colour, self.tint, self.rotation, self.erase)
 
     def size_at(self, progress: float, image_size: int) -> int:
-        """Give the height and width of training pictures at `progress` in [0, 1]: a multiple of 32, or the input's."""
+        """Give the height and width of training pictures at `progress` in [0, 1].
+
+        A multiple of 32, or of 8 where the input has less than 64 px, or the input's.
+        """
         share = self.sizes[min(int(progress * len(self.sizes)), len(self.sizes) - 1)]
         if share == 1.0:
             return image_size
-        # Below 64 px five halvings leave the last layers a single cell.
-        return max(min(64, image_size), min(image_size, round(share * image_size / 32) * 32))
+        # Below 64 px five halvings leave the last layers a single cell: only nets for small pictures halve less often.
+        least, step = (64, 32) if image_size >= 64 else (16, 8)
+        return max(min(least, image_size), min(image_size, round(share * image_size / step) * step))
+
+    def smallest(self, image_size: int) -> int:
+        """Give the smallest height and width of training pictures."""
+        return min(self.size_at(part / len(self.sizes), image_size) for part in range(len(self.sizes)))
 
     def lr_at(self, progress: float) -> float:
         """Give the learning rate factor in [0, 1] at `progress` in [0, 1], by `schedule`."""

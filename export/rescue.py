@@ -2,10 +2,12 @@
 
 The choice is made on photos that neither ranges were found on, nor a net was trained on, nor the gate judges on. Of a
 training run they are a part of those it set apart: on training photos a net is so sure that int8 seems to lose nothing.
-Of ready weights they are the calibration photos held out for trials. What is chosen is judged once, by the gate, on the
-evaluation photos, so its figures are not flattered by having been chosen on them.
+Of ready weights they are the calibration photos held out for trials. What is chosen is judged by the gate, on the
+evaluation photos, so its figures are not flattered by having been chosen on them. Only where the gate refuses it is the
+next form tried on the same photos, and the bundle says so.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +94,14 @@ class Rescuer:
             if not drop.exceeds(self._max_drop):
                 return candidate
         return built
+
+    def forms(self, target: Target, built: Built) -> Iterator[Built]:
+        """Make what is left to try where the gate refuses a variant's accuracy: each with more layers in float."""
+        if self._max_drop < 0 or target.weights is None or built.quantized is None:
+            return
+        ranking, kept = self.rank(target.weights), len(built.quantized.kept_float)
+        for count in (one for one in _RESCUES if one > kept):
+            yield build_variant(target, self._quantizer, [layer.node for layer in ranking[:count]])
 
     def rank(self, weights: WeightFormat) -> tuple[LayerSensitivity, ...]:
         """Rank the layers with weights of one form, once; see `Quantizer.rank`."""

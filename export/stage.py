@@ -43,6 +43,9 @@ from .torchvision_data import PREFIX
 
 TASKS = (SINGLE_LABEL, MULTI_LABEL, EMBEDDING)
 
+# What a network cannot see it says with whatever trips first: a size below zero, a patch cut in half.
+_BLIND = (RuntimeError, AssertionError)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
@@ -152,6 +155,8 @@ def prepare_stage(
     split, features = _split(options, photos, model, spec, precision, reporter, processes)
     if not resumed and processes.leads:
         write_split(folder / "split.csv", split)
+    recipe = _recipe(options, architecture, len(split.train), size)
+    _see(model, options.arch, recipe.smallest(size), "larger sizes in the recipe")
     reporter.say(
         f"{options.arch} at {size} px, {len(photos.data.labels)} classes, {len(split.train)} photos to learn from, "
         f"{len(split.val)} to evaluate on; {note}"
@@ -163,7 +168,7 @@ def prepare_stage(
         features=features,
         labels=photos.data.labels,
         spec=spec,
-        recipe=_recipe(options, architecture, len(split.train)),
+        recipe=recipe,
         model=model,
         weights=note,
         precision=precision,
@@ -192,7 +197,7 @@ def _teacher(
     return load_teacher(options.teacher, labels, device, precision, options.task == MULTI_LABEL)
 
 
-def _recipe(options: TrainOptions, architecture: Architecture, photos: int) -> Recipe:
+def _recipe(options: TrainOptions, architecture: Architecture, photos: int, size: int) -> Recipe:
     base = Recipe.for_data(photos, options.weights != "none")
     if options.task == MULTI_LABEL:
         # Smoothing of a yes or no would pull the many absent labels of a photo up by as much as the few present down.
@@ -200,7 +205,9 @@ def _recipe(options: TrainOptions, architecture: Architecture, photos: int) -> R
     recipe = apply_recipe(options.recipe, base)
     if options.task == MULTI_LABEL and recipe.loss == "cross-entropy":
         raise InputError("cross-entropy knows one label a photo: for several choose the loss bce, focal or mse")
-    return replace(recipe, sizes=(1.0,)) if architecture.fixed else recipe
+    # Below 64 px most networks have nothing left to see in a smaller picture: only a recipe's own word counts there.
+    small = size < 64 and recipe.sizes == base.sizes
+    return replace(recipe, sizes=(1.0,)) if architecture.fixed or small else recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,11 +280,23 @@ def _model(options: TrainOptions, classes: int, spec: InputSpec) -> tuple[Recogn
 
 def _built(options: TrainOptions, classes: int, size: int) -> RecognitionModel:
     """Build the model and see whether it takes pictures of this size, before hours of work."""
+    advice = "another --image-size"
     try:
         model = build_model(options.arch, classes, options.dim, size)
-        with torch.inference_mode():
-            model.eval()(torch.zeros((2, size, size, 3), dtype=torch.uint8))
-    # What a network cannot see it says with whatever trips first: a size below zero, a patch cut in half.
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"{options.arch} cannot see pictures of {size} px: choose another --image-size") from error
+    except _BLIND as error:
+        raise InputError(_cannot_see(options.arch, size, advice)) from error
+    _see(model, options.arch, size, advice)
     return model
+
+
+def _see(model: RecognitionModel, name: str, size: int, advice: str) -> None:
+    place = next(model.parameters()).device
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros((2, size, size, 3), dtype=torch.uint8, device=place))
+    except _BLIND as error:
+        raise InputError(_cannot_see(name, size, advice)) from error
+
+
+def _cannot_see(name: str, size: int, advice: str) -> str:
+    return f"{name} cannot see pictures of {size} px: choose {advice}"

@@ -21,7 +21,7 @@ from sightline.export.quantize_input import fold_normalization
 from sightline.export.quantize_plan import QuantizationPlan, make_plan
 from sightline.export.quantize_ranges import Range, find_ranges, observe
 from sightline.export.quantize_repair import correct_bias
-from sightline.export.quantize_writer import WeightFormat, quantize_weight, write_qdq
+from sightline.export.quantize_writer import Steps, WeightFormat, quantize_weight, write_qdq
 from sightline.runtime.dataset import LabelledImage
 from sightline.runtime.errors import InputError
 from tests.export.nets import SPEC, draw_folder, images, lively_graph
@@ -54,8 +54,8 @@ def test_rounding_is_quantize_linear_and_its_gradient_is_lsqs():
 
 
 def test_weights_are_rounded_as_the_writer_rounds_them():
-    weight = np.random.default_rng(0).normal(0, 1, (6, 4, 3, 3)).astype(np.float32)
-    for steps in (64, 127):
+    for shape, steps in (((6, 4, 3, 3), Steps(64)), ((6, 4, 3, 3), Steps(127)), ((6, 5, 1, 1), Steps(127, 128))):
+        weight = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
         written = quantize_weight(weight, 0, np.zeros(6), steps)
         rounded = RoundedWeight(torch.from_numpy(weight), 0, steps)
         expected = written.values * written.scale.reshape(-1, 1, 1, 1)

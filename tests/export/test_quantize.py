@@ -19,7 +19,8 @@ from sightline.export.quantize_plan import make_plan
 from sightline.export.quantize_ranges import METHODS, Observation, Range, find_ranges, observe
 from sightline.export.quantize_repair import correct_bias
 from sightline.export.quantize_sensitivity import rank_layers, ranked_nodes
-from sightline.export.quantize_writer import WeightFormat, quantize_weight, write_qdq
+from sightline.export.quantize_writer import Steps, WeightFormat, quantize_weight, write_qdq
+from sightline.export.saturation import PairedWeights
 from sightline.export.saturation_audit import Walk
 from sightline.export.targets import PORTABLE, find_targets
 from sightline.runtime.errors import BundleError, InputError
@@ -226,7 +227,7 @@ def _integer_convolution(folded, x, out, steps):
 
 
 def test_portable_weights_cannot_saturate_a_sum_of_two_products():
-    quantized = quantize_weight(WEIGHT, 0, np.zeros(8), 64)
+    quantized = quantize_weight(WEIGHT, 0, np.zeros(8), Steps(64))
     assert quantized.values.dtype == np.int8 and np.abs(quantized.values.astype(int)).max() == 64
     assert 2 * 255 * int(np.abs(quantized.values.astype(int)).max()) < np.iinfo(np.int16).max
     np.testing.assert_allclose(
@@ -234,16 +235,33 @@ def test_portable_weights_cannot_saturate_a_sum_of_two_products():
     )
 
 
-def test_depthwise_weights_of_the_portable_form_use_all_eight_bits_and_nothing_can_saturate():
+@pytest.mark.parametrize("shape", [(40, 33, 1, 1), (40, 8)])
+def test_two_neighbours_of_one_sign_fit_sixteen_bits_and_no_more_is_lost_than_needed(shape):
+    random = np.random.default_rng(0)
+    weight = random.normal(0, 1, shape).astype(np.float32)
+    weight[0] = 1.0  # each pair reaches the most exactly
+    weight[1] = -np.where(np.arange(shape[1]) % 2, 129, 127).reshape(-1, *weight.shape[2:]) / 2  # both end in a half
+    found = quantize_weight(weight, 0, np.zeros(40), Steps(127, 128))
+    paired = PairedWeights(found.values)
+    assert not paired.can_overflow and paired.largest_sum == 128 * 255
+    seven = quantize_weight(weight, 0, np.zeros(40), Steps(64))
+    assert (found.scale <= seven.scale * (1 + 1e-5)).all() and np.median(found.scale / seven.scale) < 0.8
+    error = np.abs(found.values * found.scale.reshape(-1, *[1] * (weight.ndim - 1)) - weight)
+    assert (error <= 0.501 * found.scale.reshape(-1, *[1] * (weight.ndim - 1))).all()
+
+
+def test_the_portable_form_uses_eight_bits_where_it_can_and_nothing_saturates():
     model = fold_normalization(small_graph("mobilenet_v2"))
     plan = make_plan(model)
     weights = find_targets([PORTABLE])[0].weights
     written = write_qdq(model, plan, ranges_of(model, plan.rounded), weights)
-    found = {"depthwise": set[int](), "other": set[int]()}
+    found = {"depthwise": set[int](), "pointwise": set[int](), "first": set[int]()}
     for node in plan.weighted(model):
         values = GraphView(written).constant(f"{node.name}.weight.q").astype(int)
-        found["depthwise" if attribute(node, "group", 1) > 1 else "other"].add(int(np.abs(values).max()))
-    assert found["depthwise"] == {127} and max(found["other"]) == 64
+        wide = values.ndim == 4 and values.shape[2] > 1
+        kind = "depthwise" if attribute(node, "group", 1) > 1 else "first" if wide else "pointwise"
+        found[kind].add(int(np.abs(values).max()))
+    assert found["depthwise"] == {127} and found["first"] == {64} and max(found["pointwise"]) > 100
     assert not any(layer.paired.can_overflow for layer in Walk(written).layers)
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from sightline.export import rescue
 from sightline.export.calibration import choose_calibration, split_for_choosing
 from sightline.export.evaluate import run_variants
+from sightline.export.gate import Limits
 from sightline.export.onnx_graph import export_onnx
+from sightline.export.pipeline import _until_kept
 from sightline.export.qat import Schedule
 from sightline.export.quantize import QuantizationOptions, Quantizer
 from sightline.export.quantize_sensitivity import LayerSensitivity
@@ -160,3 +164,30 @@ def test_each_form_of_weights_is_rescued_by_its_own_ranking(source, fp32, monkey
     assert kept == [(first, ["costly with 1"]), (second, ["costly with 2"]), (first, ["costly with 1"])]
     assert ranked == [WeightFormat(1), WeightFormat(2)] == list(rescuer.rankings)
     assert len(said) == 3 and all(line.endswith("by 44 photos held out for this choice") for line in said)
+
+
+@pytest.mark.parametrize(("shares", "kept", "told"), [([0.9], 0, 0), ([0.7, 0.79], 1, 1), ([0.7, 0.7, 0.7], 0, 0)])
+def test_where_the_gate_refuses_the_next_forms_are_tried_and_counted(shares, kept, told):
+    def variant(layers: int) -> Built:
+        quantized = SimpleNamespace(kept_float=("costly",) * layers)
+        return cast(Built, SimpleNamespace(name="int8", quantized=quantized))
+
+    def prove(variants):
+        layers = len(variants[1].quantized.kept_float)
+        return SimpleNamespace(
+            figures=[SimpleNamespace(top1=SimpleNamespace(value=one)) for one in (0.8, shares[layers])]
+        )
+
+    rescuer = SimpleNamespace(forms=lambda target, built: iter([variant(one) for one in range(1, len(shares))]))
+    built, measured, remarks = _until_kept([variant(0), variant(0)], [coarse(3)], prove, rescuer, Limits(max_drop=1.0))
+    assert len(built[1].quantized.kept_float) == kept and measured.figures[1].top1.value == shares[kept]
+    assert len(remarks) == told and all("1 layer in float" in one and "2 forms" in one for one in remarks)
+
+
+def test_a_refused_form_has_more_layers_in_float_each_time(source, fp32, monkeypatch):
+    monkeypatch.setattr(rescue, "_RESCUES", (1, 3))
+    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",), correct_bias=False))
+    built = build_variant(coarse(2), quantizer)
+    forms = list(Rescuer(quantizer, fp32, source, 0.5, QuietReporter()).forms(coarse(2), built))
+    assert [len(one.quantized.kept_float) for one in forms] == [1, 3]
+    assert list(Rescuer(quantizer, fp32, source, -1.0, QuietReporter()).forms(coarse(2), built)) == []

@@ -294,6 +294,12 @@ def test_a_size_that_a_network_cannot_see_is_said_before_training(photos, tmp_pa
         train(options(photos, tmp_path / "run", arch=arch, image_size=size))
 
 
+def test_a_recipe_makes_small_pictures_smaller_where_the_network_can_see_them(photos, tmp_path):
+    smaller = "sizes = [0.75, 1.0]"
+    with pytest.raises(InputError, match="vgg11_32 cannot see pictures of 24 px: choose larger sizes in the recipe"):
+        train(options(photos, tmp_path / "run", arch="vgg11_32", image_size=32, recipe=smaller))
+
+
 # --- precision ---------------------------------------------------------------------------------------------
 
 

@@ -143,7 +143,7 @@ def test_recipe_schedule():
     sizes = [recipe.size_at(progress, 224) for progress in (0.0, 0.5, 1.0)]
     assert sizes == sorted(sizes)
     assert all(size % 32 == 0 and size <= 224 for size in sizes)
-    assert recipe.size_at(0.0, 48) == 48
+    assert Recipe(sizes=(0.75, 1.0)).size_at(0.0, 32) == Recipe(sizes=(0.75, 1.0)).smallest(32) == 24
 
 
 @pytest.mark.parametrize(("photos", "batch"), [(4, 8), (80, 10), (5000, 32)])
