@@ -102,6 +102,11 @@ def top_k(logits: NDArray[np.float32], truth: Targets, k: int) -> NDArray[np.boo
     return np.asarray((best == truth[:, None]).any(axis=1))
 
 
+def accuracy(logits: NDArray[np.float32], truth: Targets) -> Rate:
+    """Give top-1, or the mean average precision where a photo has several labels."""
+    return precision_rate(logits, truth) if truth.ndim == 2 else rate(top_k(logits, truth, 1))
+
+
 def precision_rate(logits: NDArray[np.float32], truth: Targets, draws: int = 100) -> Rate:
     """Give the mean average precision over the labels, with the 95 % interval of resampled photos (bootstrap)."""
     present, rng = truth > 0.5, np.random.default_rng(0)

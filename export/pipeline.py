@@ -6,7 +6,7 @@ source -> float ONNX -> parity with its model -> int8 -> evaluation, drift, late
 
 import hashlib
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +33,7 @@ from .figures import (
     reliability,
 )
 from .float_model import float_graph, model_name
-from .gate import Candidate, Limits, judge, keeps_accuracy
+from .gate import Candidate, Limits, judge
 from .label_decision import fit_labels
 from .latency import describe_cpu
 from .mistakes import mistake_maps
@@ -42,9 +42,9 @@ from .onnx_notes import with_notes
 from .parity import Parity, check_parity
 from .quantize import QuantizationOptions, Quantizer
 from .report_html import render_report
-from .rescue import Rescuer
+from .rescue import Rescuer, rescue_refused
 from .source import ExportSource
-from .targets import PORTABLE, Target, find_targets
+from .targets import PORTABLE, find_targets
 from .variants import Built, Measured, build_float, measure
 from .writer import check_place, file_entries, golden_files, write_bundle
 
@@ -60,7 +60,8 @@ class ExportOptions:
         limits: What the gate asks of int8.
         quantization: How int8 is made.
         targets: The machines to make variants for, see `targets.TARGETS`; fp32 is always made.
-        rescue: Whether the costliest layers are left in float where int8 is expected to lose too much.
+        rescue: Whether the costliest layers are left in float where int8 is expected, or by the gate found, to lose too
+            much.
         rank_layers: Whether the layers are ranked by their cost even where no rescue is needed.
         threads: Threads of the latency run.
     """
@@ -117,10 +118,10 @@ def export_bundle(
     if options.rank_layers and int8 and not rescuer.rankings:
         rescuer.rank(int8[0])
 
-    def prove(variants: Sequence[Built]) -> Measured:
-        return measure(variants, source, photos, options.threads, reporter)
-
-    built, measured, remarks = _until_kept(built, targets, prove, rescuer if options.rescue else None, options.limits)
+    measured = measure(built, source, photos, options.threads, reporter)
+    remarks = rescue_refused(built, targets, measured.figures, source, rescuer, reporter) if options.rescue else []
+    if remarks:
+        measured = measure(built, source, photos, options.threads, reporter)
     gate = _judge(measured.figures, options.limits, "mean average precision" if _several(measured) else "top-1")
     gate = replace(gate, reasons=(*gate.reasons, *remarks))
     fit = _fit_decision(gate.default_variant, measured)
@@ -133,45 +134,6 @@ def export_bundle(
     files["report.html"] = render_report(report, fit, source.evaluation, source.gallery, maps).encode()
     manifest = write_bundle(place, _manifest(source, report, built, files), files)
     return ExportResult(place, manifest, report)
-
-
-def _until_kept(
-    built: list[Built],
-    targets: Sequence[Target],
-    prove: Callable[[Sequence[Built]], Measured],
-    rescuer: Rescuer | None,
-    limits: Limits,
-) -> tuple[list[Built], Measured, list[str]]:
-    """Measure the variants; one that loses too much again with more layers in float each time, until it does not."""
-    measured, remarks = prove(built), list[str]()
-    for place, target in enumerate(targets, 1):
-        first, tried = (built, measured), 1
-        forms = rescuer.forms(target, built[place]) if rescuer else iter(())
-        while not keeps_accuracy(_drop(measured.figures, place), limits.max_drop):
-            form = next(forms, None)
-            if form is None:
-                built, measured = first
-                break
-            built, tried = [*built[:place], form, *built[place + 1 :]], tried + 1
-            measured = prove(built)
-        else:
-            if tried > 1:
-                remarks.append(_remark(built[place], tried))
-    return built, measured, remarks
-
-
-def _drop(variants: Sequence[VariantFigures], place: int) -> float:
-    return 100 * (variants[0].top1.value - variants[place].top1.value)
-
-
-def _remark(kept: Built, tried: int) -> str:
-    assert kept.quantized is not None
-    count = len(kept.quantized.kept_float)
-    layers = "1 layer" if count == 1 else f"{count} layers"
-    return (
-        f"{kept.name} keeps {layers} in float, as the gate refused it without; {tried} forms were held against the "
-        f"same photos, so its accuracy looks a little better than it is"
-    )
 
 
 def _mistake_maps(report: Report, source: ExportSource, session: Session, reporter: Reporter) -> dict[Path, str]:

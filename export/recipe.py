@@ -150,16 +150,11 @@ class Recipe:
 
         A multiple of 32, or of 8 where the input has less than 64 px, or the input's.
         """
-        share = self.sizes[min(int(progress * len(self.sizes)), len(self.sizes) - 1)]
-        if share == 1.0:
-            return image_size
-        # Below 64 px five halvings leave the last layers a single cell: only nets for small pictures halve less often.
-        least, step = (64, 32) if image_size >= 64 else (16, 8)
-        return max(min(least, image_size), min(image_size, round(share * image_size / step) * step))
+        return _size(self.sizes[min(int(progress * len(self.sizes)), len(self.sizes) - 1)], image_size)
 
     def smallest(self, image_size: int) -> int:
         """Give the smallest height and width of training pictures."""
-        return min(self.size_at(part / len(self.sizes), image_size) for part in range(len(self.sizes)))
+        return min(_size(share, image_size) for share in self.sizes)
 
     def lr_at(self, progress: float) -> float:
         """Give the learning rate factor in [0, 1] at `progress` in [0, 1], by `schedule`."""
@@ -173,6 +168,14 @@ class Recipe:
             return math.prod(_STEP for place in _STEPS if progress >= place)
         fall = 0.5 + 0.5 * math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))
         return self.lr_floor + (1 - self.lr_floor) * fall
+
+
+def _size(share: float, image_size: int) -> int:
+    if share == 1.0:
+        return image_size
+    # Below 64 px five halvings leave the last layers a single cell: only nets for small pictures halve less often.
+    least, step = (64, 32) if image_size >= 64 else (16, 8)
+    return max(min(least, image_size), min(image_size, round(share * image_size / step) * step))
 
 
 def _one_cycle(progress: float) -> float:

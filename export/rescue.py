@@ -7,17 +7,20 @@ evaluation photos, so its figures are not flattered by having been chosen on the
 next form tried on the same photos, and the bundle says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sightline.runtime.dataset import LabelledImage
+from sightline.runtime.errors import BundleError
 from sightline.runtime.reporter import Reporter
 
 from .calibration import in_turn
-from .evaluate import run_variants
+from .evaluate import Rate, accuracy, run_variants
+from .figures import VariantFigures
+from .gate import keeps_accuracy
 from .losses import Targets
 from .quantize import Quantizer
 from .quantize_sensitivity import LayerSensitivity
@@ -48,6 +51,7 @@ class Rescuer:
     """Makes the variants, and leaves the costliest layers of an int8 one in float where it loses too much.
 
     Attributes:
+        max_drop: The loss of top-1 that is allowed, points.
         rankings: The layers by their cost, for each form of the weights that needed them.
         photos: What the layers are chosen by.
     """
@@ -59,7 +63,7 @@ class Rescuer:
         self._quantizer = quantizer
         self._fp32 = fp32
         self._spec = source.spec
-        self._max_drop = max_drop
+        self.max_drop = max_drop
         self._reporter = reporter
         self.photos = choosing_photos(source, quantizer)
         self._truth = photo_targets(self.photos, source.labels, source.task)
@@ -79,11 +83,12 @@ class Rescuer:
     def rescue(self, target: Target, built: Built) -> Built:
         """Give the first form of the variant that is expected to keep its accuracy, or the one built."""
         # Float layers can at best give fp32's answers, so a gain that is asked for cannot be reached by them.
-        if self._max_drop < 0 or not self.photos or not self._drop(built).exceeds(self._max_drop):
+        if self.max_drop < 0 or not self.photos or not self._drop(built).exceeds(self.max_drop):
             return built
         assert target.weights is not None, f"{target.name} is not int8"
         ranking = self.rank(target.weights)
-        for count in _RESCUES:
+        # With all of them in float nothing would be left of int8.
+        for count in (one for one in _RESCUES if one < len(ranking)):
             kept = [layer.node for layer in ranking[:count]]
             candidate = build_variant(target, self._quantizer, kept)
             drop = self._drop(candidate)
@@ -91,17 +96,20 @@ class Rescuer:
                 f"{built.name} with {count} layers in float is expected to lose {drop.points:.2f} points, give or take "
                 f"{drop.error:.2f}, by {len(self.photos)} photos held out for this choice"
             )
-            if not drop.exceeds(self._max_drop):
+            if not drop.exceeds(self.max_drop):
                 return candidate
         return built
 
     def forms(self, target: Target, built: Built) -> Iterator[Built]:
         """Make what is left to try where the gate refuses a variant's accuracy: each with more layers in float."""
-        if self._max_drop < 0 or target.weights is None or built.quantized is None:
+        if self.max_drop < 0 or target.weights is None or built.quantized is None:
             return
         ranking, kept = self.rank(target.weights), len(built.quantized.kept_float)
-        for count in (one for one in _RESCUES if one > kept):
-            yield build_variant(target, self._quantizer, [layer.node for layer in ranking[:count]])
+        for count in (one for one in _RESCUES if kept < one < len(ranking)):
+            try:
+                yield build_variant(target, self._quantizer, [layer.node for layer in ranking[:count]])
+            except BundleError as error:
+                self._reporter.say(f"{built.name} with {count} layers in float cannot be made: {error}")
 
     def rank(self, weights: WeightFormat) -> tuple[LayerSensitivity, ...]:
         """Rank the layers with weights of one form, once; see `Quantizer.rank`."""
@@ -118,6 +126,56 @@ class Rescuer:
         sessions = {built.name: built.session}
         outputs = run_variants(sessions, self.photos, self._spec, self._reporter, f"trying {built.name}")
         return outputs[built.name].logits
+
+
+def rescue_refused(
+    built: list[Built],
+    targets: Sequence[Target],
+    figures: Sequence[VariantFigures],
+    source: ExportSource,
+    rescuer: Rescuer,
+    reporter: Reporter,
+) -> list[str]:
+    """Put forms with more layers in float in the place of variants that the gate would refuse for their accuracy.
+
+    Args:
+        built: fp32 and the variant of each target; changed in place.
+        targets: What they were made for.
+        figures: What was measured of them.
+        source: The evaluation photos.
+        rescuer: Makes the forms.
+        reporter: Where progress goes.
+
+    Returns:
+        A sentence for each variant that was replaced: how many forms were held against the same photos.
+    """
+    truth = photo_targets(source.evaluation, source.labels, source.task)
+    remarks: list[str] = []
+    for place, target in enumerate(targets, 1):
+        before = built[place]
+        if keeps_accuracy(_drop(figures[0].top1, figures[place].top1), rescuer.max_drop):
+            continue
+        for tried, form in enumerate(rescuer.forms(target, before), 2):
+            outputs = run_variants({form.name: form.session}, source.evaluation, source.spec, reporter)
+            if keeps_accuracy(_drop(figures[0].top1, accuracy(outputs[form.name].logits, truth)), rescuer.max_drop):
+                built[place] = form
+                remarks.append(_remark(form, tried))
+                break
+    return remarks
+
+
+def _drop(reference: Rate, candidate: Rate) -> float:
+    return 100 * (reference.value - candidate.value)
+
+
+def _remark(form: Built, tried: int) -> str:
+    assert form.quantized is not None, f"{form.name} is not int8"
+    count = len(form.quantized.kept_float)
+    layers = "1 layer" if count == 1 else f"{count} layers"
+    return (
+        f"{form.name} keeps {layers} in float, as the gate refused it with fewer; {tried} forms were held against the "
+        f"same photos, so its accuracy looks a little better than it is"
+    )
 
 
 def choosing_photos(source: ExportSource, quantizer: Quantizer) -> list[LabelledImage]:

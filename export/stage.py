@@ -150,13 +150,12 @@ def prepare_stage(
     )
     spec = InputSpec(size, size, apply_recipe(options.recipe, Recipe()).eval_crop)
     model, note = _model(options, len(photos.data.labels), spec)
+    _see(model, options.arch, _recipe(options, architecture, 0, size).smallest(size), "larger sizes in the recipe")
     device, precision = choose_device(options.amp)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     split, features = _split(options, photos, model, spec, precision, reporter, processes)
     if not resumed and processes.leads:
         write_split(folder / "split.csv", split)
-    recipe = _recipe(options, architecture, len(split.train), size)
-    _see(model, options.arch, recipe.smallest(size), "larger sizes in the recipe")
     reporter.say(
         f"{options.arch} at {size} px, {len(photos.data.labels)} classes, {len(split.train)} photos to learn from, "
         f"{len(split.val)} to evaluate on; {note}"
@@ -168,7 +167,7 @@ def prepare_stage(
         features=features,
         labels=photos.data.labels,
         spec=spec,
-        recipe=recipe,
+        recipe=_recipe(options, architecture, len(split.train), size),
         model=model,
         weights=note,
         precision=precision,
@@ -202,12 +201,12 @@ def _recipe(options: TrainOptions, architecture: Architecture, photos: int, size
     if options.task == MULTI_LABEL:
         # Smoothing of a yes or no would pull the many absent labels of a photo up by as much as the few present down.
         base = replace(base, loss="bce", label_smoothing=0.0)
+    if size < 64:  # most networks have nothing left to see in a smaller picture: a recipe has to ask for it
+        base = replace(base, sizes=(1.0,))
     recipe = apply_recipe(options.recipe, base)
     if options.task == MULTI_LABEL and recipe.loss == "cross-entropy":
         raise InputError("cross-entropy knows one label a photo: for several choose the loss bce, focal or mse")
-    # Below 64 px most networks have nothing left to see in a smaller picture: only a recipe's own word counts there.
-    small = size < 64 and recipe.sizes == base.sizes
-    return replace(recipe, sizes=(1.0,)) if architecture.fixed or small else recipe
+    return replace(recipe, sizes=(1.0,)) if architecture.fixed else recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,10 +289,9 @@ def _built(options: TrainOptions, classes: int, size: int) -> RecognitionModel:
 
 
 def _see(model: RecognitionModel, name: str, size: int, advice: str) -> None:
-    place = next(model.parameters()).device
     try:
         with torch.inference_mode():
-            model.eval()(torch.zeros((2, size, size, 3), dtype=torch.uint8, device=place))
+            model.eval()(torch.zeros((2, size, size, 3), dtype=torch.uint8))
     except _BLIND as error:
         raise InputError(_cannot_see(name, size, advice)) from error
 

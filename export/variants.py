@@ -11,7 +11,7 @@ from sightline.runtime.reporter import Reporter
 from sightline.runtime.session import Session, open_session
 
 from .calibration import in_turn
-from .evaluate import Outputs, drift, precision_rate, rate, recall_at_1, run_variants, top_k
+from .evaluate import Outputs, accuracy, drift, rate, recall_at_1, run_variants, top_k
 from .figures import Elsewhere, VariantFigures
 from .fusion import inspect_fusion
 from .half import MOST_HALF, to_half
@@ -145,7 +145,7 @@ def measure(
             precision=one.precision,
             target=one.target,
             bytes=len(serialize(one.model)),
-            top1=precision_rate(mine.logits, truth) if truth.ndim == 2 else rate(top_k(mine.logits, truth, 1)),
+            top1=accuracy(mine.logits, truth),
             top5=rate(top_k(mine.logits, truth, 5)),
             drift=drift(evaluation[reference], mine, truth),
             timing=timings[one.name],

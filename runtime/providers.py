@@ -120,6 +120,8 @@ class _OpenVino:
 
     def __init__(self, model: bytes, threads: int) -> None:
         self._model, self._threads = model, threads
+        # Several callers of a session of few threads run at once, as with ONNX Runtime's own kernels.
+        self._streams = max(1, usable_cores(most=None) // threads) if _has_plugin() else 1
         self._one = self._compile()
         self._later: dict[str, Engine] = {}
         self._compiling, self._alone = threading.Lock(), threading.Lock()
@@ -130,6 +132,8 @@ class _OpenVino:
     def run(self, output_names: Sequence[str], input_feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         if any(value.ndim > 0 and len(value) != 1 for value in input_feed.values()):
             return self._other("batches").run(output_names, input_feed)
+        if self._streams == 1:
+            return self._one.run(output_names, input_feed)
         if self._alone.acquire(blocking=False):
             try:
                 return self._one.run(output_names, input_feed)
@@ -138,17 +142,16 @@ class _OpenVino:
         return self._other("callers").run(output_names, input_feed)
 
     def _other(self, purpose: str) -> Engine:
-        with self._compiling:
-            if purpose not in self._later:
-                self._later[purpose] = self._compile(one=purpose == "callers", alone=False)
-            return self._later[purpose]
+        if purpose not in self._later:
+            with self._compiling:
+                if purpose not in self._later:
+                    self._later[purpose] = self._compile(one=purpose == "callers", streams=self._streams)
+        return self._later[purpose]
 
-    def _compile(self, one: bool = True, alone: bool = True) -> Engine:
+    def _compile(self, one: bool = True, streams: int = 1) -> Engine:
         options = _options(self._threads)
         if one:
             options.add_free_dimension_override_by_name(_BATCH, 1)
-        # Several callers of a session of few threads run at once, as with ONNX Runtime's own kernels.
-        streams = 1 if alone else max(1, usable_cores(most=None) // self._threads)
         settings = {"INFERENCE_NUM_THREADS": str(self._threads * streams), "NUM_STREAMS": str(streams)}
         # bfloat16, OpenVINO's own choice where the processor has it, moves fp32's embeddings by up to 0.02. What stays
         # float in an int8 file it moves less than int8 has moved it (embeddings by 0.005), and ResNet-18 takes 2.6 ms

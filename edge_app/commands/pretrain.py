@@ -3,7 +3,7 @@
 import click
 
 from ..console import ConsoleReporter, print_json
-from .train import parse_budget
+from .train import parse_budget, refuse_launcher
 
 
 @click.command()
@@ -39,6 +39,7 @@ def command(
       sightline pretrain unlabelled/ --arch resnet18 --budget 1h --out start.pth
       sightline train photos/ --arch resnet18 --weights start.pth --out run
     """
+    refuse_launcher("pretrain")
     budget_s = parse_budget(budget) if budget else None
     from sightline.export.pretrain import PretrainOptions, pretrain
 

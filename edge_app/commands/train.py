@@ -113,13 +113,17 @@ def command(
     return 0
 
 
+def refuse_launcher(what: str) -> None:
+    """Raise InputError where torch's launcher started several processes of what runs in one."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError(f"'sightline {what}' runs in one process: start it without torch's launcher")
+
+
 def _search(options: "TrainOptions", trials: int, resume: bool, as_json: bool, started: float) -> int:
+    refuse_launcher("train --search")
     import msgspec
 
     from sightline.export.search import search
-
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise InputError("--search runs in one process: start it without torch's launcher")
 
     found = search(options, trials, resume, ConsoleReporter(), started)
     if as_json:

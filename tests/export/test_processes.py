@@ -93,9 +93,10 @@ def test_batch_norm_of_another_kind_is_refused():
         share_norms(nn.Sequential(nn.Conv2d(3, 4, 3), WithActivation(4)))
 
 
-def test_a_search_is_refused_to_several_processes(photos, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("words", [["train", "--search", "2"], ["pretrain"]])
+def test_what_runs_in_one_process_is_refused_to_several(words, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert run(["train", str(photos), "--search", "2", "--out", str(tmp_path / "out")]) == 1
+    assert run([*words, str(photos), "--out", str(tmp_path / "out")]) == 1
     assert "without torch's launcher" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 

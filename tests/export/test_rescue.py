@@ -3,25 +3,23 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
 
 from sightline.export import rescue
 from sightline.export.calibration import choose_calibration, split_for_choosing
-from sightline.export.evaluate import run_variants
-from sightline.export.gate import Limits
+from sightline.export.evaluate import Rate, run_variants
 from sightline.export.onnx_graph import export_onnx
-from sightline.export.pipeline import _until_kept
 from sightline.export.qat import Schedule
 from sightline.export.quantize import QuantizationOptions, Quantizer
 from sightline.export.quantize_sensitivity import LayerSensitivity
 from sightline.export.quantize_writer import WeightFormat
-from sightline.export.rescue import Drop, Rescuer, choosing_photos, expected_drop, margins
+from sightline.export.rescue import Drop, Rescuer, choosing_photos, expected_drop, margins, rescue_refused
 from sightline.export.targets import Target
 from sightline.export.variants import Built, build_float, build_variant
 from sightline.runtime.dataset import LabelledImage
+from sightline.runtime.errors import BundleError
 from sightline.runtime.reporter import QuietReporter
 from tests.export.nets import LABELS, SPEC, trained_source
 
@@ -148,7 +146,7 @@ def test_each_form_of_weights_is_rescued_by_its_own_ranking(source, fp32, monkey
 
     def rank(weights: WeightFormat) -> tuple[LayerSensitivity, ...]:
         ranked.append(weights)
-        return (LayerSensitivity(f"costly with {weights.steps}", "", 1.0),)
+        return tuple(LayerSensitivity(f"{one} with {weights.steps}", "", 1.0) for one in ("costly", "cheap"))
 
     def build(target: Target, _quantizer: Quantizer, nodes: list[str]) -> Built:
         kept.append((target, nodes))
@@ -167,21 +165,40 @@ def test_each_form_of_weights_is_rescued_by_its_own_ranking(source, fp32, monkey
 
 
 @pytest.mark.parametrize(("shares", "kept", "told"), [([0.9], 0, 0), ([0.7, 0.79], 1, 1), ([0.7, 0.7, 0.7], 0, 0)])
-def test_where_the_gate_refuses_the_next_forms_are_tried_and_counted(shares, kept, told):
-    def variant(layers: int) -> Built:
-        quantized = SimpleNamespace(kept_float=("costly",) * layers)
-        return cast(Built, SimpleNamespace(name="int8", quantized=quantized))
+def test_where_the_gate_refuses_the_next_forms_are_tried_and_counted(source, monkeypatch, shares, kept, told):
+    def form(layers: int) -> SimpleNamespace:
+        return SimpleNamespace(name="int8", session=layers, quantized=SimpleNamespace(kept_float=("costly",) * layers))
 
-    def prove(variants):
-        layers = len(variants[1].quantized.kept_float)
-        return SimpleNamespace(
-            figures=[SimpleNamespace(top1=SimpleNamespace(value=one)) for one in (0.8, shares[layers])]
-        )
+    def run(sessions, *_):
+        return {"int8": SimpleNamespace(logits=sessions["int8"])}
 
-    rescuer = SimpleNamespace(forms=lambda target, built: iter([variant(one) for one in range(1, len(shares))]))
-    built, measured, remarks = _until_kept([variant(0), variant(0)], [coarse(3)], prove, rescuer, Limits(max_drop=1.0))
-    assert len(built[1].quantized.kept_float) == kept and measured.figures[1].top1.value == shares[kept]
-    assert len(remarks) == told and all("1 layer in float" in one and "2 forms" in one for one in remarks)
+    monkeypatch.setattr(rescue, "run_variants", run)
+    monkeypatch.setattr(rescue, "accuracy", lambda layers, _: rate_of(shares[layers]))
+    rescuer = SimpleNamespace(max_drop=1.0, forms=lambda target, one: map(form, range(1, len(shares))))
+    figures = [SimpleNamespace(top1=rate_of(share)) for share in (0.8, shares[0])]
+    built = [form(0), form(0)]
+    remarks = rescue_refused(built, [coarse(3)], figures, source, rescuer, QuietReporter())
+    assert len(built[1].quantized.kept_float) == kept and len(remarks) == told
+    assert all("1 layer in float" in one and "2 forms" in one for one in remarks)
+
+
+def rate_of(share: float) -> Rate:
+    return Rate(share, 0.0, 1.0, 100)
+
+
+def test_a_form_that_cannot_be_made_is_passed_over_and_one_without_int8_is_none(source, fp32, monkeypatch):
+    def build(target, _quantizer, nodes):
+        if len(nodes) == 1:
+            raise BundleError("it does not run in int8")
+        return nodes
+
+    quantizer = Quantizer(fp32.model, source.calibration, SPEC, QuantizationOptions(("mse",), correct_bias=False))
+    built = build_variant(coarse(2), quantizer)
+    layers = tuple(LayerSensitivity(str(number), "", 1.0) for number in range(4))
+    monkeypatch.setattr(rescue, "build_variant", build)
+    monkeypatch.setattr(quantizer, "rank", lambda weights: layers)
+    forms = Rescuer(quantizer, fp32, source, 0.5, QuietReporter()).forms(coarse(2), built)
+    assert list(forms) == [["0", "1"]]
 
 
 def test_a_refused_form_has_more_layers_in_float_each_time(source, fp32, monkeypatch):
