@@ -138,7 +138,7 @@ def largest_of_two(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     padded = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
     pairs = padded.reshape(len(rows), -1, 2)
     above, below = np.maximum(pairs, 0).sum(axis=2), np.minimum(pairs, 0).sum(axis=2)
-    return np.maximum(above, -below).max(axis=1)
+    return np.asarray(np.maximum(above, -below).max(axis=1))
 
 
 class _Writer:
