@@ -268,7 +268,7 @@ def test_a_resumed_metric_learning_ends_where_an_unbroken_one_does(photos, tmp_p
     def tuner() -> FineTuner:
         torch.manual_seed(0)
         model = build_model("lenet5", 3, 16)
-        recipe = Recipe(batch_size=12, metric_loss="arcface", augment="randaugment")
+        recipe = Recipe(batch_size=12, sizes=(1.0,), metric_loss="arcface", augment="randaugment")
         return FineTuner(model, paths, targets, PhotoCache(32), recipe, 32, torch.float32, 0, metric=True)
 
     def epochs(one: FineTuner, numbers: list[int]) -> None:
